@@ -1,0 +1,1 @@
+"""Configuration: frozen sections that know no model, no Keras and no device."""

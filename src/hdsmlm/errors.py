@@ -1,0 +1,81 @@
+"""The exception tree.
+
+::
+
+    HdsmlmError                 anything that a user can cause and mend; the program ends with exit code 2
+    ├── ConfigError             a value or key in a configuration
+    ├── MovieError              a movie that cannot be read or used
+    │   └── TruncatedMovieError a movie that ends early; carries how many frames are readable
+    ├── TableError              an emitter table that cannot be read or used
+    ├── BundleError             a model folder that is missing, incomplete or corrupt
+    ├── OutputError             a result that cannot be written (rights, full disk, foreign file in the way)
+    └── MissingExtraError       an optional library that the request needs is not installed
+    Interrupted                 stopped by the user; what is finished is kept and can be resumed (exit code 130)
+
+Each message says what was wanted, what came, and what to do next. Errors of the program itself
+(bugs) are ordinary Python exceptions and keep their traceback.
+"""
+
+from __future__ import annotations
+
+
+class HdsmlmError(Exception):
+    """Base of all errors that the user can mend; the command line prints it and exits with 2."""
+
+    exit_code: int = 2
+
+
+class ConfigError(HdsmlmError):
+    """A configuration value or key is wrong; the message names the nearest right one."""
+
+
+class MovieError(HdsmlmError):
+    """A movie cannot be read or used."""
+
+
+class TruncatedMovieError(MovieError):
+    """A movie file ends before its header says; ``readable_frames`` could still be read."""
+
+    def __init__(self, message: str, readable_frames: int) -> None:
+        super().__init__(message)
+        self.readable_frames = readable_frames
+
+
+class TableError(HdsmlmError):
+    """An emitter table cannot be read or used."""
+
+
+class BundleError(HdsmlmError):
+    """A model bundle is missing, incomplete or corrupt."""
+
+
+class OutputError(HdsmlmError):
+    """A result cannot be written."""
+
+
+class MissingExtraError(HdsmlmError):
+    """An optional dependency is not installed.
+
+    Parameters
+    ----------
+    library : str
+        Import name of the missing library.
+    extra : str
+        The extra of this package that brings it.
+    purpose : str
+        What it is needed for, e.g. ``"to train a network"``.
+    """
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{library} is needed {purpose} but is not installed. "
+            f"Install it with: pip install 'hdsmlm[{extra}]'"
+        )
+        self.library = library
+        self.extra = extra
+
+
+class Interrupted(HdsmlmError):
+    """The user stopped the run; finished parts are kept and the same command resumes."""
+
+    exit_code = 130

@@ -1,0 +1,1 @@
+"""Records that travel between the stages: emitters, movies, count maps, events, provenance."""
