@@ -1,0 +1,1 @@
+"""Scores: matching, localization, counts, calibration, report."""

@@ -1,0 +1,1 @@
+"""The forward model: point-spread functions, cameras, background, SNR, Fisher information."""

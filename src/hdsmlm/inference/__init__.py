@@ -1,0 +1,1 @@
+"""From movie and bundle to count map and emitters."""

@@ -1,0 +1,1 @@
+"""Files: movies in, tables and count maps in and out."""

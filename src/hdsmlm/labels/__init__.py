@@ -1,0 +1,1 @@
+"""From emitters to count labels and the weights of the loss."""

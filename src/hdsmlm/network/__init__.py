@@ -1,0 +1,1 @@
+"""The network: blocks, 3D U-Net, losses, schedule. Keras 3, ``keras.ops`` only."""

@@ -1,0 +1,1 @@
+"""Simulated scenes and movies with their truth."""

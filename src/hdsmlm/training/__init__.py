@@ -1,0 +1,1 @@
+"""Training of one network: data feed, loop state, checkpoints, calibration."""

@@ -1,0 +1,1 @@
+"""Percentile clipping and scaling of raw frames to [-1, 1]."""
