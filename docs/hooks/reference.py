@@ -1,0 +1,265 @@
+"""MkDocs hook: the reference pages are written from the code at every build, never by hand.
+
+``reference/commands.md`` comes from the command line itself, ``reference/configuration.md`` from the
+pydantic sections and the sentences under their fields, ``reference/columns.md`` from the column
+registry, ``reference/files.md`` keeps its hand-written part and gains the exit codes, and
+``reference/api/<package>.md`` lists the modules for mkdocstrings.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import hdsmlm
+
+API_FOLDER = "reference/api"
+
+
+def generated_pages() -> dict[str, str]:
+    """Return path → Markdown of every generated page."""
+    pages = {
+        "reference/commands.md": commands_page(),
+        "reference/configuration.md": configuration_page(),
+        "reference/columns.md": columns_page(),
+        "reference/errors.md": errors_page(),
+    }
+    for package in packages():
+        pages[f"{API_FOLDER}/{package.rsplit('.', 1)[-1]}.md"] = api_page(package)
+    return pages
+
+
+def on_config(config: Any) -> Any:
+    """Add the API pages to the navigation."""
+    api = [{package: f"{API_FOLDER}/{package.rsplit('.', 1)[-1]}.md"} for package in packages()]
+    for section in config.nav:
+        if "Reference" in section:
+            section["Reference"].append({"API": api})
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages to the files of the site."""
+    from mkdocs.structure.files import File
+
+    for path, text in generated_pages().items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+# ---------------------------------------------------------------- packages
+
+
+def packages() -> list[str]:
+    """Return the dotted names of the rooms of the program, in alphabetical order."""
+    return [
+        f"hdsmlm.{module.name}"
+        for module in pkgutil.iter_modules(hdsmlm.__path__)
+        if module.ispkg and module.name not in {"cli", "models"}
+    ] + ["hdsmlm.errors", "hdsmlm.units"]
+
+
+def modules(package: str) -> Iterator[str]:
+    """Yield the dotted names of a package's public modules without importing them."""
+    folder = Path(hdsmlm.__file__).parent.joinpath(*package.split(".")[1:])
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        if not any(part.startswith("_") for part in parts):
+            yield ".".join([package, *parts])
+
+
+def api_page(package: str) -> str:
+    """Return the page that has mkdocstrings write a package's modules."""
+    lines = [f"# {package}", "", f"::: {package}", "    options:", "      show_root_heading: false"]
+    lines += ["      members: false", ""] if list(modules(package)) else [""]
+    for module in modules(package):
+        lines += [f"::: {module}", ""]
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- commands
+
+
+def commands_page() -> str:
+    """Return usage, help and options of every command, asked from the command line."""
+    import typer
+
+    from hdsmlm.cli.main import app
+
+    root = typer.main.get_command(app)
+    context = root.make_context("hdsmlm", ["--help-is-not-parsed"], resilient_parsing=True)
+    lines = [
+        "# Commands",
+        "",
+        "Written from the program itself. `hdsmlm COMMAND --help` shows the same text.",
+        "",
+    ]
+    for name in root.list_commands(context):  # type: ignore[attr-defined]
+        command = root.get_command(context, name)  # type: ignore[attr-defined]
+        if command is None or command.hidden:
+            continue
+        lines += _command_section(name, command, context)
+    return "\n".join(lines)
+
+
+def _command_section(name: str, command: Any, parent: Any) -> list[str]:
+    context = command.make_context(name, [], parent=parent, resilient_parsing=True)
+    usage = " ".join(["hdsmlm", name, *command.collect_usage_pieces(context)])
+    lines = [f"## hdsmlm {name}", "", inspect.cleandoc(command.help or ""), "", "```text"]
+    lines += [usage, "```", "", "| Argument or option | Default | Meaning |", "|---|---|---|"]
+    for parameter in command.get_params(context):
+        if parameter.name == "help":
+            continue
+        if parameter.param_type_name == "argument":
+            shown = parameter.make_metavar(context)
+        else:
+            shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
+        default = parameter.default
+        if parameter.required:
+            default_text = "required"
+        elif default is None or default is False or callable(default) or default == ():
+            default_text = ""
+        else:
+            default_text = f"`{getattr(default, 'value', default)}`"
+        lines.append(f"| `{shown}` | {default_text} | {_cell(parameter.help or '')} |")
+    return [*lines, ""]
+
+
+# ---------------------------------------------------------------- configuration
+
+
+def sections() -> Iterator[tuple[str, ModuleType, type]]:
+    """Yield (name, module, class) of every configuration section, in the order of definition."""
+    import hdsmlm.config
+    from hdsmlm.config.base import Section
+
+    for info in pkgutil.iter_modules(hdsmlm.config.__path__):
+        module = importlib.import_module(f"hdsmlm.config.{info.name}")
+        for name, value in vars(module).items():
+            if (
+                inspect.isclass(value)
+                and issubclass(value, Section)
+                and value is not Section
+                and value.__module__ == module.__name__
+                and not name.startswith("_")
+            ):
+                yield name, module, value
+
+
+def configuration_page() -> str:
+    """Return a table of fields (type, default, bounds, sentence) for every section."""
+    lines = [
+        "# Configuration",
+        "",
+        "Written from the configuration classes. A file is YAML; a key that is not listed here is",
+        "an error that names the nearest right one, and a value outside its bounds is an error that",
+        "names the bound. Every run writes its complete configuration beside its results.",
+        "",
+    ]
+    module_seen: ModuleType | None = None
+    for name, module, section in sections():
+        if module is not module_seen:
+            summary = inspect.cleandoc(module.__doc__ or "")
+            lines += [f"## {module.__name__.removeprefix('hdsmlm.')}", "", summary, ""]
+            module_seen = module
+        lines += [f"### {name}", "", inspect.cleandoc(section.__doc__ or ""), ""]
+        lines += ["| Field | Type | Default | Bounds | Meaning |", "|---|---|---|---|---|"]
+        for key, field in section.model_fields.items():  # type: ignore[attr-defined]
+            lines.append(_field_row(key, field))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _field_row(key: str, field: Any) -> str:
+    from pydantic import BaseModel
+
+    if field.is_required():
+        default = "required"
+    else:
+        value = field.get_default(call_default_factory=True)
+        nested = isinstance(value, BaseModel) or (
+            isinstance(value, (tuple, list)) and any(isinstance(v, BaseModel) for v in value)
+        )
+        default = "the section's defaults" if nested else f"`{value!r}`"
+    kind = getattr(field.annotation, "__name__", None)
+    if kind is None or "[" in str(field.annotation) or "|" in str(field.annotation):
+        kind = str(field.annotation).replace("typing.", "")
+        kind = ".".join([kind]) if "hdsmlm" not in kind else _short(kind)
+    return (
+        f"| `{key}` | {_cell(kind)} | {_cell(default)} | {_bounds(field.metadata)} | "
+        f"{_cell(field.description or '')} |"
+    )
+
+
+def _short(annotation: str) -> str:
+    """Drop the module path of the project's own classes from a type's text."""
+    import re
+
+    return re.sub(r"hdsmlm\.[a-z_.]+\.(?=[A-Z])", "", annotation)
+
+
+def _bounds(metadata: list[Any]) -> str:
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥"}
+    signs |= {"max_length": "length ≤", "multiple_of": "multiple of", "pattern": "pattern"}
+    found = [
+        f"{sign} {getattr(item, name)}"
+        for item in metadata
+        for name, sign in signs.items()
+        if getattr(item, name, None) is not None
+    ]
+    return _cell(", ".join(found))
+
+
+# ---------------------------------------------------------------- columns, errors
+
+
+def columns_page() -> str:
+    """Return the table of columns from the registry, with the name each has on disk."""
+    from hdsmlm.records.columns import COLUMNS, REQUIRED
+
+    lines = [
+        "# Table columns",
+        "",
+        "Written from the one registry of columns (`hdsmlm.records.columns`); the headers of the",
+        f"tables derive from it too. Every table has {', '.join(f'`{name}`' for name in REQUIRED)}.",
+        "",
+        "| Name | Type | Unit | Meaning |",
+        "|---|---|---|---|",
+    ]
+    for column in COLUMNS.values():
+        lines.append(
+            f"| `{column.name}` | {column.dtype} | {column.unit} | {_cell(column.meaning)} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def errors_page() -> str:
+    """Return every error class with its exit code."""
+    from hdsmlm import errors
+
+    lines = [
+        "# Errors and exit codes",
+        "",
+        "Written from `hdsmlm.errors`. Exit code 0 is success; 1 is an error of the program itself,",
+        "shown with its traceback; please report it.",
+        "",
+        "| Error | Exit code | When |",
+        "|---|---|---|",
+    ]
+    for name, value in vars(errors).items():
+        if inspect.isclass(value) and issubclass(value, errors.HdsmlmError):
+            summary = inspect.cleandoc(value.__doc__ or "").splitlines()[0]
+            lines.append(f"| `{name}` | {value.exit_code} | {_cell(summary)} |")
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    """Return text that fits into one cell of a Markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
