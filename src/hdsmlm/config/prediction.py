@@ -21,9 +21,9 @@ class DecodingConfig(Section):
 
     threshold: float = Field(0.5, gt=0.0, le=1.0)
     """Least expected count that a unit must take to become an emitter; calibrated per model."""
-    radius_px: float = Field(1.5, ge=0.5, le=4.0)
+    radius_px: float = Field(2.0, ge=0.5, le=4.0)
     """A unit takes its mass from pixels whose centre lies within this distance of its peak."""
-    kernel_sigma_px: float = Field(0.75, ge=0.2, le=2.0)
+    kernel_sigma_px: float = Field(0.5, ge=0.2, le=2.0)
     """Standard deviation of the weight that finds peaks and that prefers near mass to far mass."""
     floor: float = Field(0.002, ge=0.0, le=0.2)
     """Expected counts below this are taken as zero; keeps empty background cheap."""

@@ -61,8 +61,8 @@ def decode(
     -------
     Emitters
         Sorted by frame, y, x, with the columns :data:`COLUMNS`: ``probability`` is the mass that
-        the unit took (threshold..1), ``count_class`` the most probable count of the 3×3 pixels around
-        it, ``expected_count`` the sum of E over the 5×5 pixels around it.
+        the unit took (threshold..1), ``count_class`` the most probable count of the 3×3 pixels
+        around it, ``expected_count`` the sum of E over the 5×5 pixels around it.
     """
     if probabilities.ndim != 4 or probabilities.shape[1] != 4:
         raise ValueError(f"expected probabilities (t, 4, y, x), got {probabilities.shape}")
