@@ -1,9 +1,9 @@
 """MkDocs hook: the reference pages are written from the code at every build, never by hand.
 
-``reference/commands.md`` comes from the command line itself, ``reference/configuration.md`` from the
-pydantic sections and the sentences under their fields, ``reference/columns.md`` from the column
-registry, ``reference/files.md`` keeps its hand-written part and gains the exit codes, and
-``reference/api/<package>.md`` lists the modules for mkdocstrings.
+``reference/commands.md`` comes from the command line itself, ``reference/configuration.md`` from
+the pydantic sections and the sentences under their fields, ``reference/columns.md`` from the column
+registry, ``reference/errors.md`` from the exception tree, and ``reference/api/<package>.md`` lists
+the modules for mkdocstrings.
 """
 
 from __future__ import annotations
@@ -90,7 +90,6 @@ def api_page(package: str) -> str:
 def commands_page() -> str:
     """Return usage, help and options of every command, asked from the command line."""
     import typer
-
     from hdsmlm.cli.main import app
 
     root = typer.main.get_command(app)
@@ -158,9 +157,9 @@ def configuration_page() -> str:
     lines = [
         "# Configuration",
         "",
-        "Written from the configuration classes. A file is YAML; a key that is not listed here is",
-        "an error that names the nearest right one, and a value outside its bounds is an error that",
-        "names the bound. Every run writes its complete configuration beside its results.",
+        "Written from the configuration classes. A file is YAML; a key that is not listed here",
+        "is an error that names the nearest right one, and a value outside its bounds is an error",
+        "that names the bound.",
         "",
     ]
     module_seen: ModuleType | None = None
@@ -227,16 +226,16 @@ def columns_page() -> str:
     lines = [
         "# Table columns",
         "",
-        "Written from the one registry of columns (`hdsmlm.records.columns`); the headers of the",
-        f"tables derive from it too. Every table has {', '.join(f'`{name}`' for name in REQUIRED)}.",
+        "Written from the one registry of columns (`hdsmlm.records.columns`); the headers of",
+        f"tables derive from it too. Every table has {', '.join(map('`{}`'.format, REQUIRED))}.",
         "",
         "| Name | Type | Unit | Meaning |",
         "|---|---|---|---|",
     ]
-    for column in COLUMNS.values():
-        lines.append(
-            f"| `{column.name}` | {column.dtype} | {column.unit} | {_cell(column.meaning)} |"
-        )
+    lines += [
+        f"| `{column.name}` | {column.dtype} | {column.unit} | {_cell(column.meaning)} |"
+        for column in COLUMNS.values()
+    ]
     return "\n".join([*lines, ""])
 
 
@@ -247,8 +246,8 @@ def errors_page() -> str:
     lines = [
         "# Errors and exit codes",
         "",
-        "Written from `hdsmlm.errors`. Exit code 0 is success; 1 is an error of the program itself,",
-        "shown with its traceback; please report it.",
+        "Written from `hdsmlm.errors`. Exit code 0 is success; 1 is an error of the program",
+        "itself, shown with its traceback; please report it.",
         "",
         "| Error | Exit code | When |",
         "|---|---|---|",
