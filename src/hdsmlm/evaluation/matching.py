@@ -16,8 +16,42 @@ from scipy.spatial import cKDTree
 from hdsmlm.errors import TableError
 from hdsmlm.evaluation.assignment import greedy_pairs, optimal_pairs
 from hdsmlm.records.emitters import Emitters
+from hdsmlm.units import NM_PER_UM
 
 Pairing = Literal["optimal", "greedy"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """The frames that truth and prediction share.
+
+    Parameters
+    ----------
+    n_frames, height, width : int
+        Shape (t, y, x).
+    pixel_size_nm : float
+        Side of a pixel in the sample.
+    """
+
+    n_frames: int
+    height: int
+    width: int
+    pixel_size_nm: float
+
+    @property
+    def height_nm(self) -> float:
+        """Extent along y."""
+        return self.height * self.pixel_size_nm
+
+    @property
+    def width_nm(self) -> float:
+        """Extent along x."""
+        return self.width * self.pixel_size_nm
+
+    @property
+    def area_um2(self) -> float:
+        """Area of one frame in µm²."""
+        return self.height_nm * self.width_nm / NM_PER_UM**2
 
 
 @dataclass(frozen=True)
@@ -113,9 +147,8 @@ def match_knn(
         k=list(range(1, min(k, len(truth)) + 1)),
         distance_upper_bound=np.nextafter(tolerance_nm, np.inf),
     )
-    predicted_rows, which = np.nonzero(np.isfinite(distances))
-    truth_rows = neighbours[predicted_rows, which]
-    edges = (truth_rows, predicted_rows, distances[predicted_rows, which])
+    near = np.isfinite(distances)  # a missing neighbour is infinitely far
+    edges = (np.asarray(neighbours)[near], np.nonzero(near)[0], np.asarray(distances)[near])
     return _pair(truth, predicted, edges, metric, pairing)
 
 
@@ -160,6 +193,17 @@ def match_within(
     near = axial_nm <= axial_tolerance_nm
     edges = (truth_rows[near], predicted_rows[near], np.hypot(lateral_nm, axial_nm)[near])
     return _pair(truth, predicted, edges, metric, pairing)
+
+
+def inside_border(table: Emitters, field: Field, border_nm: float) -> NDArray[np.bool_]:
+    """Return which rows lie at least ``border_nm`` inside the field; shape (n,)."""
+    x_nm, y_nm = table["x_nm"], table["y_nm"]
+    return np.asarray(
+        (x_nm >= border_nm)
+        & (x_nm <= field.width_nm - border_nm)
+        & (y_nm >= border_nm)
+        & (y_nm <= field.height_nm - border_nm)
+    )
 
 
 def _points(table: Emitters, tolerance_nm: float, name: str) -> NDArray[np.float64]:

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from hdsmlm.evaluation.matching import Matching
+from hdsmlm.labels.counts import RELIABLE_SNR
 from hdsmlm.records.emitters import Emitters
 
-RELIABLE_SNR = 2.0
 FAINT_SNR = 1.0
+"""Below it an emitter is of tier 3."""
 
 
 @dataclass(frozen=True)
