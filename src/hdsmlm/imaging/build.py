@@ -1,0 +1,50 @@
+"""From a configuration to the object; after this nobody looks at ``kind``."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hdsmlm.config.camera import CameraConfig, EmccdConfig, IdealConfig
+from hdsmlm.config.psf import AstigmaticPsfConfig, GaussianPsfConfig, PsfConfig
+from hdsmlm.imaging.camera import Camera, EmccdCamera, IdealCamera
+from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf, Psf
+from hdsmlm.imaging.scmos_maps import scmos_camera
+
+
+def build_camera(
+    config: CameraConfig, shape: tuple[int, int], rng: np.random.Generator | None = None
+) -> Camera:
+    """Return the camera that ``config`` describes for frames of ``shape`` (y, x).
+
+    Parameters
+    ----------
+    config : CameraConfig
+        Any camera section.
+    shape : tuple of int
+        (y, x); the shape of an sCMOS camera's maps.
+    rng : numpy.random.Generator, optional
+        Draws an sCMOS camera's maps; by default from the config's ``map_seed``.
+
+    Raises
+    ------
+    ConfigError
+        For impossible values, and calibration maps that cannot be read or do not fit ``shape``.
+    """
+    if isinstance(config, EmccdConfig):
+        return EmccdCamera(**config.model_dump(exclude={"kind"}))
+    if isinstance(config, IdealConfig):
+        return IdealCamera(**config.model_dump(exclude={"kind"}))
+    return scmos_camera(config, shape, rng)
+
+
+def build_psf(config: PsfConfig) -> Psf:
+    """Return the point-spread function that ``config`` describes.
+
+    Raises
+    ------
+    ConfigError
+        For impossible values.
+    """
+    if isinstance(config, GaussianPsfConfig):
+        return GaussianPsf(config.sigma_px)
+    return AstigmaticPsf(config.sigma_px, config.focus_offset_nm, config.focal_depth_nm)
