@@ -117,9 +117,12 @@ def _command_section(name: str, command: Any, parent: Any) -> list[str]:
         if parameter.name == "help":
             continue
         if parameter.param_type_name == "argument":
-            shown = parameter.make_metavar(context)
+            shown = " ".join(parameter.get_usage_pieces(context))
         else:
-            shown = ", ".join([*parameter.opts, *parameter.secondary_opts])
+            record = parameter.get_help_record(context)
+            if record is None:
+                continue  # a hidden option
+            shown = record[0]
         default = parameter.default
         if parameter.required:
             default_text = "required"
@@ -127,7 +130,7 @@ def _command_section(name: str, command: Any, parent: Any) -> list[str]:
             default_text = ""
         else:
             default_text = f"`{getattr(default, 'value', default)}`"
-        lines.append(f"| `{shown}` | {default_text} | {_cell(parameter.help or '')} |")
+        lines.append(f"| `{_cell(shown)}` | {default_text} | {_cell(parameter.help or '')} |")
     return [*lines, ""]
 
 
@@ -213,7 +216,7 @@ def _bounds(metadata: list[Any]) -> str:
         for name, sign in signs.items()
         if getattr(item, name, None) is not None
     ]
-    return _cell(", ".join(found))
+    return f"`{_cell(', '.join(found))}`" if found else ""
 
 
 # ---------------------------------------------------------------- columns, errors
