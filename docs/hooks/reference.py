@@ -224,6 +224,7 @@ def _bounds(metadata: list[Any]) -> str:
 
 def columns_page() -> str:
     """Return the table of columns from the registry, with the name each has on disk."""
+    from hdsmlm.io.tables.headers import native_header
     from hdsmlm.records.columns import COLUMNS, REQUIRED
 
     lines = [
@@ -232,11 +233,12 @@ def columns_page() -> str:
         "Written from the one registry of columns (`hdsmlm.records.columns`); the headers of",
         f"tables derive from it too. Every table has {', '.join(map('`{}`'.format, REQUIRED))}.",
         "",
-        "| Name | Type | Unit | Meaning |",
-        "|---|---|---|---|",
+        "| Name | Header in a csv | Type | Unit | Meaning |",
+        "|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{column.name}` | {column.dtype} | {column.unit} | {_cell(column.meaning)} |"
+        f"| `{column.name}` | `{native_header(column.name)}` | {column.dtype} | {column.unit} "
+        f"| {_cell(column.meaning)} |"
         for column in COLUMNS.values()
     ]
     return "\n".join([*lines, ""])
