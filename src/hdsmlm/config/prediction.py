@@ -41,13 +41,14 @@ class CalibrationConfig(Section):
     """Above 1 makes the probabilities softer, below 1 sharper."""
     class_bias: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     """Added to the log-probability of the classes 0, 1, 2, 3+."""
-    folded_into_onnx: bool = False
-    """True where ``model.onnx`` already holds the correction; the Keras weights never hold it."""
+    folded: bool = False
+    """True where the stored network (weights and ONNX) already holds the correction; it is then
+    written down here for the record and not applied again."""
 
     @property
-    def is_identity(self) -> bool:
-        """Whether the correction changes nothing."""
-        return self.temperature == 1.0 and not any(self.class_bias)
+    def is_pending(self) -> bool:
+        """Whether prediction must still apply the correction."""
+        return not self.folded and (self.temperature != 1.0 or any(self.class_bias))
 
 
 class PredictionConfig(Section):

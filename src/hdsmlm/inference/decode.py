@@ -8,8 +8,8 @@ The map of expected counts ``E = P1 + 2·P2 + 3·P3`` keeps it. Per frame:
 2. **Peak.** Take the highest local maximum of S; equal values go to the lower raster index.
 3. **Peel.** Take one unit of mass, or what is there, within ``radius_px``: pixel k gives
    ``E_k·min(1, λ·g_k)`` with λ such that the sum is 1, so the nearest mass goes first and a farther
-   ring is shared evenly. A unit of at least ``threshold`` becomes an emitter; its mass leaves E, S
-   is renewed around it, and 2 goes on until no peak is left.
+   ring is shared evenly. A unit of at least ``threshold`` becomes an emitter; its mass leaves E
+   and S, and 2 goes on until no peak is left.
 4. **Exchange.** Neighbouring units share the mass around them in proportion to g around their
    positions (expectation step of a mixture of equal units), which undoes what the first peel took
    from its neighbour. Each emitter lies at the centre of its share.
@@ -145,14 +145,6 @@ def _decode_frame(
 
 
 @njit(nogil=True, cache=True)
-def _score(mass, index, steps, weights):  # type: ignore[no-untyped-def]
-    total = 0.0
-    for k in range(steps.size):
-        total += weights[k] * mass[index + steps[k]]
-    return total
-
-
-@njit(nogil=True, cache=True)
 def _is_peak(score, index, row):  # type: ignore[no-untyped-def]
     """Whether no neighbour is higher; among equals the lowest raster index is the peak."""
     here = score[index]
@@ -167,9 +159,6 @@ def _is_peak(score, index, row):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True)
 def _push(heap_score, heap_index, size, score, index):  # type: ignore[no-untyped-def]
     """Sift a new entry up; the order is (score falling, raster index rising)."""
-    if size == heap_index.size:
-        heap_score = np.concatenate((heap_score, np.empty_like(heap_score)))
-        heap_index = np.concatenate((heap_index, np.empty_like(heap_index)))
     child = size
     while child > 0:
         parent = (child - 1) // 2
@@ -181,7 +170,7 @@ def _push(heap_score, heap_index, size, score, index):  # type: ignore[no-untype
         child = parent
     heap_score[child] = score
     heap_index[child] = index
-    return heap_score, heap_index, size + 1
+    return size + 1
 
 
 @njit(nogil=True, cache=True)
@@ -236,18 +225,21 @@ def _share(mass, index, steps, weights, ring_ends, parts):  # type: ignore[no-un
 
 
 @njit(nogil=True, cache=True)
-def _take_unit(mass, index, row, steps, parts):  # type: ignore[no-untyped-def]
-    """Remove a unit's shares from ``mass``; return (mass taken, its centre y, x)."""
+def _take_unit(mass, score, index, row, steps, weights, parts):  # type: ignore[no-untyped-def]
+    """Remove a unit's shares from ``mass`` and ``score``; return (mass taken, its centre y, x)."""
     taken = 0.0
     sum_y = 0.0
     sum_x = 0.0
     for k in range(steps.size):
         other = index + steps[k]
         part = parts[k] * mass[other]
-        taken += part
-        sum_y += part * (other // row)
-        sum_x += part * (other % row)
-        mass[other] = max(mass[other] - part, 0.0)
+        if part > 0.0:
+            taken += part
+            sum_y += part * (other // row)
+            sum_x += part * (other % row)
+            mass[other] = max(mass[other] - part, 0.0)
+            for j in range(steps.size):
+                score[other + steps[j]] -= weights[j] * part
     return min(taken, 1.0), sum_y / taken, sum_x / taken
 
 
@@ -260,11 +252,6 @@ def _scores(mass, row, steps, weights):  # type: ignore[no-untyped-def]
             if here > 0.0:
                 for k in range(steps.size):
                     score[y * row + x + steps[k]] += weights[k] * here
-    # No peak lies outside the frame: a mass inside is always nearer to the rim's inner neighbour.
-    for y in range(mass.size // row):
-        for x in range(row):
-            if not (_PAD_PX <= y < mass.size // row - _PAD_PX and _PAD_PX <= x < row - _PAD_PX):
-                score[y * row + x] = 0.0
     return score
 
 
@@ -272,13 +259,17 @@ def _scores(mass, row, steps, weights):  # type: ignore[no-untyped-def]
 def _peel(mass, row, reach, steps, weights, ring_ends, threshold):  # type: ignore[no-untyped-def]
     """Peel units off the flat, padded ``mass``; return one row (peak, taken, y, x) per unit."""
     score = _scores(mass, row, steps, weights)
-    heap_score = np.empty(256)
-    heap_index = np.empty(256, np.int64)
+    wide = 2 * reach + 1  # scores change within twice the reach, so peaks appear one pixel further
+    room = (2 * wide + 1) ** 2
+    heap_score = np.empty(mass.size // 4 + room)  # at most one pixel in four is a peak
+    heap_index = np.empty(heap_score.size, np.int64)
     size = 0
-    least = threshold * weights[-1]  # the score of a unit whose mass lies all at the outermost ring
-    for index in range(mass.size):
-        if score[index] >= least and _is_peak(score, index, row):
-            heap_score, heap_index, size = _push(heap_score, heap_index, size, score[index], index)
+    least = threshold * weights.mean()  # score of a unit that is spread evenly: the lowest peak
+    # No peak lies in the rim: all mass is nearer to the inner neighbour of a rim pixel.
+    for y in range(_PAD_PX, mass.size // row - _PAD_PX):
+        for index in range(y * row + _PAD_PX, (y + 1) * row - _PAD_PX):
+            if score[index] >= least and _is_peak(score, index, row):
+                size = _push(heap_score, heap_index, size, score[index], index)
     units = np.empty((int(mass.sum() / threshold) + 1, 4))
     parts = np.empty(steps.size)
     n = 0
@@ -295,36 +286,21 @@ def _peel(mass, row, reach, steps, weights, ring_ends, threshold):  # type: igno
             continue
         _share(mass, index, steps, weights, ring_ends, parts)
         units[n, 0] = index
-        units[n, 1], units[n, 2], units[n, 3] = _take_unit(mass, index, row, steps, parts)
-        n += 1
-        heap_score, heap_index, size = _renew(
-            mass, score, index, row, reach, steps, weights, least, heap_score, heap_index, size
+        units[n, 1], units[n, 2], units[n, 3] = _take_unit(
+            mass, score, index, row, steps, weights, parts
         )
+        n += 1
+        if size + room > heap_index.size:  # here, not in _push: arrays that a loop rebinds are slow
+            heap_score = np.concatenate((heap_score, np.empty_like(heap_score)))
+            heap_index = np.concatenate((heap_index, np.empty_like(heap_index)))
+        y0, x0 = max(_PAD_PX, index // row - wide), max(_PAD_PX, index % row - wide)
+        y1 = min(mass.size // row - _PAD_PX, index // row + wide + 1)
+        x1 = min(row - _PAD_PX, index % row + wide + 1)
+        for y in range(y0, y1):
+            for other in range(y * row + x0, y * row + x1):
+                if score[other] >= least and _is_peak(score, other, row):
+                    size = _push(heap_score, heap_index, size, score[other], other)
     return units[:n]
-
-
-@njit(nogil=True, cache=True)
-def _renew(  # type: ignore[no-untyped-def]
-    mass, score, index, row, reach, steps, weights, least, heap_score, heap_index, size
-):
-    """Recompute the scores within twice ``reach`` of ``index``; push the peaks that appear."""
-    n_rows = mass.size // row
-    y0, y1 = (
-        max(_PAD_PX, index // row - 2 * reach),
-        min(n_rows - _PAD_PX, index // row + 2 * reach + 1),
-    )
-    x0, x1 = max(_PAD_PX, index % row - 2 * reach), min(row - _PAD_PX, index % row + 2 * reach + 1)
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            score[y * row + x] = _score(mass, y * row + x, steps, weights)
-    for y in range(max(_PAD_PX, y0 - 1), min(n_rows - _PAD_PX, y1 + 1)):
-        for x in range(max(_PAD_PX, x0 - 1), min(row - _PAD_PX, x1 + 1)):
-            other = y * row + x
-            if score[other] >= least and _is_peak(score, other, row):
-                heap_score, heap_index, size = _push(
-                    heap_score, heap_index, size, score[other], other
-                )
-    return heap_score, heap_index, size
 
 
 @njit(nogil=True, cache=True)
@@ -345,6 +321,8 @@ def _exchange(mass, units, row, steps, sigma_px, rounds):  # type: ignore[no-unt
             sum_x = 0.0
             for k in range(steps.size):
                 other = int(units[n, 0]) + steps[k]
+                if claims[other] == 0.0:  # underflow: too far from every unit
+                    continue
                 part = mass[other] * weight[n, k] / claims[other]
                 total += part
                 sum_y += part * (other // row)
@@ -363,26 +341,24 @@ def _surroundings(probabilities, expected, y_px, x_px):  # type: ignore[no-untyp
     _, height, width = probabilities.shape
     count_class = np.empty(y_px.size, np.int32)
     window_count = np.empty(y_px.size)
+    counts = np.empty(4)
+    summed = np.empty(4)
     for n in range(y_px.size):
         row = min(max(int(np.floor(y_px[n])), 0), height - 1)
         column = min(max(int(np.floor(x_px[n])), 0), width - 1)
         total = 0.0
-        counts = np.array([1.0, 0.0, 0.0, 0.0])
+        counts[:] = 0.0
+        counts[0] = 1.0
         for y in range(max(row - 2, 0), min(row + 3, height)):
             for x in range(max(column - 2, 0), min(column + 3, width)):
                 total += expected[y, x]
                 if abs(y - row) <= 1 and abs(x - column) <= 1:
-                    counts = _add_count(counts, probabilities[:, y, x])
+                    # Sum of two independent counts, both clipped at 3.
+                    summed[:] = 0.0
+                    for i in range(4):
+                        for j in range(4):
+                            summed[min(i + j, 3)] += counts[i] * probabilities[j, y, x]
+                    counts[:] = summed
         window_count[n] = total
         count_class[n] = np.argmax(counts)
     return count_class, window_count
-
-
-@njit(nogil=True, cache=True)
-def _add_count(counts, pixel):  # type: ignore[no-untyped-def]
-    """Distribution of the sum of two independent counts, both clipped at 3."""
-    total = np.zeros(4)
-    for i in range(4):
-        for j in range(4):
-            total[min(i + j, 3)] += counts[i] * pixel[j]
-    return total
