@@ -48,6 +48,8 @@ class EvaluationConfig(Section):
     """Side of the windows, about the size of a PSF, in which counts are compared, in pixels."""
     n_calibration_bins: int = Field(20, ge=2, le=200)
     """Bins of the reliability diagram."""
+    n_overlays: int = Field(4, ge=0, le=100)
+    """Overlay pictures, of frames evenly spaced over those that hold truth."""
 
     @field_validator("density_edges_per_um2", "snr_edges")
     @classmethod

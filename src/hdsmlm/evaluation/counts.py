@@ -99,7 +99,7 @@ class CountTally:
 
     def update(
         self,
-        expected: NDArray[np.floating],
+        expected: NDArray[np.floating] | NDArray[np.integer],
         classes: NDArray[np.integer],
         labels: Labels,
         n_true: NDArray[np.integer],

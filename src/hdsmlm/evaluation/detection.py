@@ -94,7 +94,7 @@ def detect_scores(
     Parameters
     ----------
     truth, predicted : Emitters
-        In nm; rows outside ``field`` must have been taken out.
+        In nm. A prediction outside ``field`` counts as false unless it matches.
     field : Field
         Extent of the movie, in which chance places its emitters.
     config : EvaluationConfig
