@@ -1,4 +1,4 @@
-"""Camera sections: one camera with fixed numbers; ranges of cameras are in the simulation section."""
+"""Camera sections: one camera with fixed numbers."""
 
 from __future__ import annotations
 

@@ -44,10 +44,12 @@ class CameraWeights(WeightsSection):
 class PsfWeights(WeightsSection):
     """How often each point-spread function is drawn."""
 
-    gaussian: float = Field(0.85, ge=0)
+    gaussian: float = Field(0.6, ge=0)
     """Weight of the integrated Gaussian."""
-    astigmatic: float = Field(0.15, ge=0)
+    astigmatic: float = Field(0.1, ge=0)
     """Weight of the astigmatic Gaussian."""
+    diffraction: float = Field(0.3, ge=0)
+    """Weight of the diffraction pattern."""
 
 
 class StructureWeights(WeightsSection):

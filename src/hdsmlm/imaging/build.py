@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from hdsmlm.config.camera import CameraConfig, EmccdConfig, IdealConfig
-from hdsmlm.config.psf import AstigmaticPsfConfig, GaussianPsfConfig, PsfConfig
+from hdsmlm.config.psf import DiffractionPsfConfig, GaussianPsfConfig, PsfConfig
 from hdsmlm.imaging.camera import Camera, EmccdCamera, IdealCamera
+from hdsmlm.imaging.diffraction import DiffractionPsf
 from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf, Psf
 from hdsmlm.imaging.scmos_maps import scmos_camera
 
@@ -47,4 +48,6 @@ def build_psf(config: PsfConfig) -> Psf:
     """
     if isinstance(config, GaussianPsfConfig):
         return GaussianPsf(config.sigma_px)
+    if isinstance(config, DiffractionPsfConfig):
+        return DiffractionPsf(config)
     return AstigmaticPsf(config.sigma_px, config.focus_offset_nm, config.focal_depth_nm)

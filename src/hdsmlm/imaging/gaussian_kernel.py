@@ -14,7 +14,7 @@ TRUNCATION_SIGMAS = 4.5
 
 @numba.njit(nogil=True, cache=True)
 def add_gaussians(
-    photons_txy: NDArray[np.float64],
+    stack: NDArray[np.float64],
     frame: NDArray[np.int64],
     position: NDArray[np.float64],
     sigma: NDArray[np.float64],
@@ -24,7 +24,7 @@ def add_gaussians(
 
     Parameters
     ----------
-    photons_txy : array, shape (t, y, x)
+    stack : array, shape (t, y, x)
         Expected photons; added to in place.
     frame : array, shape (n,)
         Index into t.
@@ -35,7 +35,7 @@ def add_gaussians(
     photons : array, shape (n,)
         Photons of each emitter in its frame.
     """
-    _, height, width = photons_txy.shape
+    _, height, width = stack.shape
     peak = np.empty(len(frame))
     profile_x = np.empty(256)
     for i in range(len(frame)):
@@ -47,10 +47,10 @@ def add_gaussians(
         peak[i] = _bin(half_x, kx) * _bin(half_y, ky)
         radius_x = min(math.ceil(TRUNCATION_SIGMAS * sx), 120)
         radius_y = math.ceil(TRUNCATION_SIGMAS * sy)
-        first_x = max(int(math.floor(x)) - radius_x, 0)
-        last_x = min(int(math.floor(x)) + radius_x + 1, width)
-        first_y = max(int(math.floor(y)) - radius_y, 0)
-        last_y = min(int(math.floor(y)) + radius_y + 1, height)
+        first_x = max(math.floor(x) - radius_x, 0)
+        last_x = min(math.floor(x) + radius_x + 1, width)
+        first_y = max(math.floor(y) - radius_y, 0)
+        last_y = min(math.floor(y) + radius_y + 1, height)
         if first_x >= last_x or first_y >= last_y:
             continue
         left = math.erf((first_x - x) * kx)
@@ -63,9 +63,9 @@ def add_gaussians(
             above = math.erf((row + 1 - y) * ky)
             share = 0.5 * (above - below)
             below = above
-            target = photons_txy[frame[i], row]
-            for column in range(first_x, last_x):
-                target[column] += share * profile_x[column - first_x]
+            target = stack[frame[i], row, first_x:last_x]
+            for column in range(len(target)):
+                target[column] += share * profile_x[column]
     return peak
 
 

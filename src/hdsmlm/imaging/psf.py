@@ -94,6 +94,7 @@ class GaussianPsf:
         self, x_px: ArrayLike, y_px: ArrayLike, z_nm: ArrayLike, shape: tuple[int, int]
     ) -> PsfImages:
         """Return images and gradients; ``by_z`` is 0."""
+        del z_nm
         x, y = np.atleast_1d(x_px).astype(float), np.atleast_1d(y_px).astype(float)
         sigma = np.full(len(x), self.sigma_px)
         return _gaussian_images(x, y, (sigma, sigma), (np.zeros_like(x), np.zeros_like(x)), shape)

@@ -36,6 +36,6 @@ def background_snr(
         read_variance_e2 = float(np.median(camera.input_read_variance_e2))
     efficiency = camera.quantum_efficiency
     background_e = efficiency * np.asarray(background, np.float64) + camera.dark_e
-    variance = camera.excess_noise_factor2 * background_e + read_variance_e2
+    variance = camera.excess_noise_factor2 * background_e + np.asarray(read_variance_e2)
     signal_e = np.asarray(photons, np.float64) * efficiency * np.asarray(peak)
     return signal_e / np.sqrt(np.maximum(variance, np.finfo(np.float64).tiny))

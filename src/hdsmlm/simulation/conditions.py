@@ -9,8 +9,14 @@ import numpy as np
 
 from hdsmlm.config.base import Section
 from hdsmlm.config.camera import CameraConfig, EmccdConfig, IdealConfig, ScmosConfig
-from hdsmlm.config.psf import AstigmaticPsfConfig, GaussianPsfConfig, PsfConfig
+from hdsmlm.config.psf import (
+    AstigmaticPsfConfig,
+    DiffractionPsfConfig,
+    GaussianPsfConfig,
+    PsfConfig,
+)
 from hdsmlm.config.simulation import SimulationConfig
+from hdsmlm.imaging.diffraction import SIGMA_PER_WAVELENGTH_OVER_NA
 
 _SATURATION_ADU = 50000.0
 _CORE_PER_SIGMA2 = 1 / (2 * math.pi)
@@ -65,7 +71,7 @@ def draw_conditions(config: SimulationConfig, rng: np.random.Generator) -> Condi
     camera = _draw_camera(config, rng)
     sigma_px = _linear(rng, config.sigma_px)
     pixel_size_nm = _log(rng, config.pixel_size_nm)
-    psf = _draw_psf(config, sigma_px, rng)
+    psf = _draw_psf(config, sigma_px, pixel_size_nm, rng)
     photons, background = _draw_light(config, camera, sigma_px, rng)
     physics, ground = config.photophysics, config.background
     return Conditions(
@@ -141,7 +147,7 @@ def _draw_camera(config: SimulationConfig, rng: np.random.Generator) -> CameraCo
 def _unsaturated(
     config: SimulationConfig, camera: CameraConfig, bright_photons: float
 ) -> CameraConfig:
-    """Lower the gain within its range until bright pixels stay below saturation, as a user would."""
+    """Lower the gain within its range until bright pixels are not saturated, as a user would."""
     if isinstance(camera, IdealConfig):
         return camera
     room = _SATURATION_ADU - camera.baseline_adu
@@ -160,12 +166,25 @@ def _unsaturated(
     return camera.model_copy(update={"gain_adu_per_e": gain})
 
 
-def _draw_psf(config: SimulationConfig, sigma_px: float, rng: np.random.Generator) -> PsfConfig:
-    if _choose(rng, config.psfs) == "astigmatic":
+def _draw_psf(
+    config: SimulationConfig, sigma_px: float, pixel_size_nm: float, rng: np.random.Generator
+) -> PsfConfig:
+    kind = _choose(rng, config.psfs)
+    if kind == "astigmatic":
         return AstigmaticPsfConfig(
             sigma_px=sigma_px,
             focus_offset_nm=float(rng.uniform(150, 350)),
             focal_depth_nm=float(rng.uniform(300, 600)),
+        )
+    if kind == "diffraction":
+        # the aperture and colour of an objective that gives this width
+        ratio = sigma_px * pixel_size_nm / SIGMA_PER_WAVELENGTH_OVER_NA  # λ/NA
+        aperture = float(np.clip(rng.uniform(520, 700) / ratio, 0.3, 1.45))
+        return DiffractionPsfConfig(
+            numerical_aperture=aperture,
+            wavelength_nm=float(np.clip(aperture * ratio, 300, 1200)),
+            pixel_size_nm=pixel_size_nm,
+            max_defocus_nm=config.z_range_nm[1],
         )
     return GaussianPsfConfig(sigma_px=sigma_px)
 

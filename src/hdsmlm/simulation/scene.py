@@ -1,4 +1,4 @@
-"""Scenes: short recordings, each by another virtual microscope, from which training cuts patches."""
+"""Scenes: short recordings by ever other virtual microscopes; training cuts patches from them."""
 
 from __future__ import annotations
 
