@@ -15,6 +15,14 @@ from hdsmlm.io.movies.frames import FrameSource
 from hdsmlm.io.movies.picasso_raw import open_picasso_raw
 from hdsmlm.io.movies.spe import HEADER_BYTES, is_spe, open_spe
 from hdsmlm.io.movies.tiff import MAGIC, open_tiff
+from hdsmlm.io.movies.vendors import (
+    DCIMG_MAGIC,
+    ND2_MAGIC,
+    SIF_MAGIC,
+    open_dcimg,
+    open_nd2,
+    open_sif,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,9 @@ def _begins_with(*signatures: bytes) -> Callable[[bytes], bool]:
 FORMATS: tuple[MovieFormat, ...] = (
     MovieFormat("TIFF", (".tif", ".tiff", ".btf", ".tf8", ".stk"), _begins_with(*MAGIC), open_tiff),
     MovieFormat("SPE", (".spe",), is_spe, open_spe),
+    MovieFormat("nd2", (".nd2",), _begins_with(*ND2_MAGIC), open_nd2),
+    MovieFormat("DCIMG", (".dcimg",), _begins_with(DCIMG_MAGIC), open_dcimg),
+    MovieFormat("SIF", (".sif",), _begins_with(SIF_MAGIC), open_sif),
     MovieFormat("DAX", (".dax",), None, open_dax),
     MovieFormat("Picasso RAW", (".raw",), None, open_picasso_raw),
 )

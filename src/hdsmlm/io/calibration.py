@@ -1,0 +1,82 @@
+"""Per-pixel camera calibrations in files."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdsmlm.errors import MovieError
+
+N_MAPS = 3
+
+
+@dataclass(frozen=True)
+class CameraMaps:
+    """What an sCMOS calibration measures for every pixel (Huang et al., Nat. Methods 2013).
+
+    Parameters
+    ----------
+    offset_adu : array, shape (y, x)
+        Mean without light, ADU. Some calibrations hold it relative to the camera's baseline.
+    variance_adu2 : array, shape (y, x)
+        Variance without light, ADU².
+    gain_adu_per_e : array, shape (y, x)
+        ADU per photo-electron.
+    """
+
+    offset_adu: NDArray[np.float64]
+    variance_adu2: NDArray[np.float64]
+    gain_adu_per_e: NDArray[np.float64]
+
+
+def read_camera_maps(path: Path | str, *, transpose: bool = True) -> CameraMaps:
+    """Read an sCMOS calibration: a .npy stack of the maps offset, variance, gain.
+
+    Parameters
+    ----------
+    path : path
+        A .npy file of shape (3, x, y).
+    transpose : bool
+        Turn the stored (x, y) into (y, x). The Zhuang lab's calibrations need it: with it the hot
+        pixels of calibration and movie agree.
+
+    Returns
+    -------
+    CameraMaps
+        Plain float64 arrays, shape (y, x).
+
+    Raises
+    ------
+    MovieError
+        When the file is missing, of another shape, or holds impossible values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MovieError(f"{path}: no such camera calibration; check the path")
+    try:
+        with warnings.catch_warnings():
+            # Files of Python 2 make NumPy advise to save them again; they read correctly.
+            warnings.filterwarnings("ignore", message="Reading `.npy`", category=UserWarning)
+            maps = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise MovieError(f"{path}: not readable as a NumPy array of numbers ({error})") from error
+    if not isinstance(maps, np.ndarray) or maps.ndim != 3 or len(maps) != N_MAPS:
+        shape = getattr(maps, "shape", "an archive")
+        raise MovieError(
+            f"{path}: three maps (offset, variance, gain) as an array of shape (3, x, y) were "
+            f"wanted, but it holds {shape}"
+        )
+    offset, variance, gain = (
+        np.ascontiguousarray(plane.T if transpose else plane, dtype=np.float64) for plane in maps
+    )
+    if not np.isfinite(maps).all() or (variance < 0).any() or (gain <= 0).any():
+        raise MovieError(
+            f"{path}: the maps must be finite, with variance >= 0 and gain > 0; found variance "
+            f"from {variance.min():g} and gain from {gain.min():g}. Are the maps in the order "
+            "offset, variance, gain?"
+        )
+    return CameraMaps(offset, variance, gain)
