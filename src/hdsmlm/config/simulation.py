@@ -152,13 +152,15 @@ class SimulationConfig(Section):
     """Standard deviation of the log of the width between molecules (2D Gaussian only)."""
     photons: PositiveRange = (100.0, 10000.0)
     """Median photons of a molecule per full frame; drawn log-uniformly per recording."""
-    min_median_snr: float = Field(2.0, ge=0)
+    min_median_snr: float = Field(3.0, ge=0)
     """Photons and background are drawn again while a median molecule's SNR is below this (at most
     50 times), so that few recordings show nothing but noise; 0 turns it off."""
     z_range_nm: Annotated[Range, within(ge=0, le=3000)] = (100.0, 500.0)
     """Half-width of the depth range in which molecules lie (3D PSFs)."""
     structured_share: FractionRange = (0.3, 0.9)
     """Share of the molecules on the structure; the others are spread uniformly."""
+    max_local_density_per_um2: float = Field(20.0, gt=0)
+    """The structured share is lowered until the density on the structure is at most this."""
     cameras: CameraWeights = CameraWeights()
     """Weights of the camera kinds."""
     psfs: PsfWeights = PsfWeights()

@@ -54,6 +54,8 @@ class Conditions(Section):
     """Kind of structure."""
     structured_share: float
     """Share of molecules on the structure."""
+    max_local_density_per_um2: float
+    """Limit of the density on the structure."""
     background_photons: float
     """Mean background per pixel in frame 0."""
     background_structure: float
@@ -89,6 +91,7 @@ def draw_conditions(config: SimulationConfig, rng: np.random.Generator) -> Condi
         min_fraction=physics.min_fraction,
         structure=_choose(rng, config.structures),
         structured_share=_linear(rng, config.structured_share),
+        max_local_density_per_um2=config.max_local_density_per_um2,
         background_photons=background,
         background_structure=_linear(rng, ground.structure),
         background_scale_px=_log(rng, ground.structure_scale_px),

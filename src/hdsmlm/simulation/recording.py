@@ -97,7 +97,11 @@ class Recording:
         border_px = 3.0 * float(self.psf.width_px(z_ends).max())
         self.field = Field(*shape, border_px, conditions.pixel_size_nm)
         self._structure = build_structure(
-            conditions.structure, conditions.structured_share, self.field, self._rng(_STRUCTURE)
+            conditions.structure,
+            conditions.structured_share,
+            self.field,
+            conditions.max_local_density_per_um2 / conditions.density_per_um2,
+            self._rng(_STRUCTURE),
         )
         rng = self._rng(_BACKGROUND)
         self.background = Background(

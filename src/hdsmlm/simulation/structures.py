@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 LINKER_NM = 5.0
 """Standard deviation of a fluorophore around its site."""
+_CELL_PX = 4.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,17 @@ def build_structure(kind: str, share: float, field: Field, rng: np.random.Genera
         sites = sites[near]
     if len(sites) and field.contains(sites[:, 0], sites[:, 1]).mean() < 0.1:
         sites = sites[:0]  # the structure missed the field: it would leave nothing to see
+    if len(sites):
+        share = min(share, max_contrast / _contrast(sites, field))
     return Structure(field, sites, share)
+
+
+def _contrast(sites: NDArray[np.float64], field: Field) -> float:
+    """Return the mean density of sites around a site over their mean density in the field."""
+    cells = np.floor((sites[:, :2] + field.border_px) / _CELL_PX).astype(np.int64)
+    _, counts = np.unique(cells[:, 0] * 2**32 + cells[:, 1], return_counts=True)
+    pairs = np.sum(counts.astype(np.float64) ** 2)
+    return float(pairs / len(sites) ** 2 * field.area_px2 / _CELL_PX**2)
 
 
 def _none(field: Field, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -108,7 +119,7 @@ def _paths(
     """Return sites on random paths: heading diffuses by ``bend`` rad per sqrt(pixel)."""
     span = max(field.width, field.height) + 2 * field.border_px
     steps = int(2 * span)  # of half a pixel each
-    n_paths = max(2, int(field.area_px2 / (spacing_px * span)))
+    n_paths = max(3, int(2 * field.area_px2 / (spacing_px * span)))  # half of each lies outside
     start = field.uniform(n_paths, rng)
     turn = rng.normal(0, bend * np.sqrt(0.5), (n_paths, steps))
     turn[:, 0] = rng.uniform(0, 2 * np.pi, n_paths)
