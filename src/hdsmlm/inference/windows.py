@@ -3,8 +3,8 @@
 Each frame belongs to exactly one window and each pixel to exactly one tile. A window or tile is
 read with a margin of the receptive field, or up to the end of the movie or the padded frame, where
 the network then meets the same border as on the whole movie: so tiled equals untiled and chunked
-equals unchunked, to rounding. Tiles begin at multiples of the network's total stride, because pooling
-joins other pixels otherwise.
+equals unchunked, to rounding. Tiles begin at multiples of the network's total stride, because
+pooling joins other pixels otherwise.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ class OnnxRuntimeEngine:
                 f"there are: {', '.join(available)}"
             )
         wanted = provider or gpu_provider() or "CPUExecutionProvider"
+        providers = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -55,7 +56,7 @@ class OnnxRuntimeEngine:
             options.enable_mem_pattern = False
         try:
             self._session = onnxruntime.InferenceSession(
-                str(bundle.onnx_path), options, providers=[wanted, "CPUExecutionProvider"]
+                str(bundle.onnx_path), options, providers=providers
             )
         except Exception as error:  # its exceptions share no public base
             raise BundleError(
