@@ -84,8 +84,15 @@ class Structure:
         return placed
 
 
-def build_structure(kind: str, share: float, field: Field, rng: np.random.Generator) -> Structure:
-    """Draw a structure of ``kind`` (a key of :data:`STRUCTURES`)."""
+def build_structure(
+    kind: str, share: float, field: Field, max_contrast: float, rng: np.random.Generator
+) -> Structure:
+    """Draw a structure of ``kind`` (a key of :data:`STRUCTURES`).
+
+    The share of molecules on the structure is lowered where needed, so that the density that a
+    molecule of the structure sees around it (in cells of 4 × 4 pixels) is on average at most
+    ``max_contrast`` times the mean density of the field.
+    """
     sites = STRUCTURES[kind](field, rng)
     if len(sites):
         border = field.border_px
