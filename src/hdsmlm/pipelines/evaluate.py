@@ -1,0 +1,285 @@
+"""Compare an emitter table (and a count map) with the truth: scores, report, overlay pictures."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hdsmlm.config.evaluation import EvaluationConfig
+from hdsmlm.errors import MovieError, TableError
+from hdsmlm.evaluation.matching import Field
+from hdsmlm.evaluation.overlay import draw_overlay, scored_marks
+from hdsmlm.evaluation.plausibility import (
+    extent_notes,
+    frame_notes,
+    offset_notes,
+    require_common_frames,
+    require_inside,
+    require_rows,
+)
+from hdsmlm.evaluation.report import Picture, write_report, write_scores
+from hdsmlm.evaluation.result import Evaluation, evaluate
+from hdsmlm.io.count_maps import CountMapFile
+from hdsmlm.io.movies import open_movie
+from hdsmlm.io.tables import read_table
+from hdsmlm.io.writing import atomic_path, output_folder
+from hdsmlm.records.emitters import Emitters
+from hdsmlm.records.events import Event, Listener, silent
+from hdsmlm.records.movie import MovieReader
+from hdsmlm.records.provenance import Provenance, file_sha256
+
+
+@dataclass(frozen=True)
+class EvaluationSources:
+    """What is compared.
+
+    Parameters
+    ----------
+    truth, predicted : Path
+        Emitter tables of this program or of others.
+    pixel_size_nm : float, optional
+        Without it the movie's metadata must hold it.
+    size_px : tuple of int, optional
+        (height, width) of a frame; without it the movie's, the count map's, or what the truth and
+        the prediction need.
+    movie : Path, optional
+        For the overlays, the size and the number of frames.
+    count_map : Path, optional
+        For the scores of the expected counts and the calibration.
+    truth_first_frame, predicted_first_frame : int, optional
+        Number of the first frame in the files; default 1, or 0 when a row lies in frame 0.
+    """
+
+    truth: Path
+    predicted: Path
+    pixel_size_nm: float | None = None
+    size_px: tuple[int, int] | None = None
+    movie: Path | None = None
+    count_map: Path | None = None
+    truth_first_frame: int | None = None
+    predicted_first_frame: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationOutput:
+    """What an evaluation leaves behind.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+        The scores.
+    scores, report : Path
+        ``scores.json`` and ``report.html``.
+    overlays : tuple of Path
+        Pictures of single frames.
+    """
+
+    evaluation: Evaluation
+    scores: Path
+    report: Path
+    overlays: tuple[Path, ...]
+
+
+def evaluate_tables(
+    sources: EvaluationSources,
+    out: Path,
+    config: EvaluationConfig | None = None,
+    listener: Listener = silent,
+) -> EvaluationOutput:
+    """Score ``sources.predicted`` against ``sources.truth`` and write the report to ``out``.
+
+    Parameters
+    ----------
+    sources : EvaluationSources
+        The files and what is known of them.
+    out : Path
+        Folder of ``scores.json``, ``report.html``, ``overlay_frame_*.png``, ``provenance.json``.
+    config : EvaluationConfig, optional
+        Tolerances and bins; the defaults are the definitions of the headline numbers.
+    listener : Listener
+        Hears the progress.
+
+    Raises
+    ------
+    TableError
+        For tables without rows, without a common frame, or outside the field.
+    MovieError
+        For a movie or count map that cannot be read or does not fit.
+    OutputError
+        When the results cannot be written.
+    """
+    config = config or EvaluationConfig()
+    with ExitStack() as stack:
+        movie = stack.enter_context(open_movie(sources.movie)) if sources.movie else None
+        count_map = (
+            stack.enter_context(CountMapFile(sources.count_map)) if (sources.count_map) else None
+        )
+        pixel_size_nm, notes = _pixel_size(sources, movie)
+        truth = read_table(sources.truth, pixel_size_nm, first_frame=sources.truth_first_frame)
+        predicted = read_table(
+            sources.predicted, pixel_size_nm, first_frame=sources.predicted_first_frame
+        )
+        require_rows(truth, f"truth {sources.truth.name}")
+        require_rows(predicted, f"prediction {sources.predicted.name}")
+        field, more = _field(sources, truth, predicted, movie, count_map, pixel_size_nm)
+        require_inside(truth, f"truth {sources.truth.name}", field)
+        require_inside(predicted, f"prediction {sources.predicted.name}", field)
+        notes += more + extent_notes(truth, field)
+        truth, cut = _inside(truth, field)
+        notes += cut
+        require_common_frames(truth, predicted)
+        output_folder(out)
+        read_map = count_map.read if count_map else None
+        evaluation = evaluate(truth, predicted, field, config, read_map, listener)
+        notes += evaluation.notes + frame_notes(truth, predicted, field) + offset_notes(evaluation)
+        evaluation = replace(evaluation, notes=notes)
+        pictures = _overlays(truth, predicted, evaluation, movie, out, config, listener)
+    return _write(sources, evaluation, pictures, out, config)
+
+
+def _pixel_size(
+    sources: EvaluationSources, movie: MovieReader | None
+) -> tuple[float, tuple[str, ...]]:
+    known = movie.info.pixel_size_nm if movie else None
+    given = sources.pixel_size_nm
+    if given is None:
+        if known is None:
+            raise TableError(
+                "the pixel size is needed, because tolerances and labels are in pixels, and no "
+                "movie states it; give it in nm, e.g. --pixel-size 100"
+            )
+        return known, (f"Pixel size {known:g} nm from the movie's metadata.",)
+    if not (math.isfinite(given) and given > 0):
+        raise TableError(f"the pixel size must be positive, in nm; got {given}")
+    if known is not None and abs(known / given - 1) > 0.05:
+        return given, (
+            f"The movie's metadata state a pixel size of {known:g} nm; {given:g} nm was used.",
+        )
+    return given, ()
+
+
+def _field(
+    sources: EvaluationSources,
+    truth: Emitters,
+    predicted: Emitters,
+    movie: MovieReader | None,
+    count_map: CountMapFile | None,
+    pixel_size_nm: float,
+) -> tuple[Field, tuple[str, ...]]:
+    sizes = {}
+    if sources.size_px is not None:
+        sizes["the size given"] = sources.size_px
+    if movie is not None:
+        sizes["the movie"] = (movie.info.height, movie.info.width)
+    if count_map is not None:
+        sizes["the count map"] = (count_map.shape[2], count_map.shape[3])
+    if len(set(sizes.values())) > 1:
+        words = ", ".join(f"{name} {h}×{w} px" for name, (h, w) in sizes.items())
+        raise MovieError(f"the frames differ in size: {words}; give what belongs together")
+    last_frame = int(max(truth["frame"].max(), predicted["frame"].max()))
+    lengths = [movie.info.n_frames] if movie is not None else []
+    lengths += [count_map.shape[0]] if count_map is not None else []
+    n_frames = min(lengths, default=last_frame + 1)
+    if int(predicted["frame"].max()) >= n_frames:
+        raise TableError(
+            f"{sources.predicted.name}: a prediction lies in frame {predicted['frame'].max()} "
+            f"(counted from 0), but the movie or count map has {n_frames} frames; give the files "
+            "that belong together, or state the number of the first frame"
+        )
+    if sizes:
+        height, width = next(iter(sizes.values()))
+        return Field(n_frames, height, width, pixel_size_nm), ()
+    height, width = (
+        max(1, math.ceil(max(truth[name].max(), predicted[name].max()) / pixel_size_nm))
+        for name in ("y_nm", "x_nm")
+    )
+    note = (
+        f"The size of the frames was not given; {height}×{width} px just hold all positions. "
+        "Density, border and chance depend on it."
+    )
+    return Field(n_frames, height, width, pixel_size_nm), (note,)
+
+
+def _inside(truth: Emitters, field: Field) -> tuple[Emitters, tuple[str, ...]]:
+    """Leave out true emitters that no prediction could find: outside the frames or the movie."""
+    late = truth["frame"] >= field.n_frames
+    beside = (truth["x_nm"] < 0) | (truth["x_nm"] > field.width_nm)
+    beside |= (truth["y_nm"] < 0) | (truth["y_nm"] > field.height_nm)
+    notes = []
+    if late.any():
+        notes.append(f"{late.sum()} true emitters after the last frame of the movie were left out.")
+    if (beside & ~late).any():
+        notes.append(f"{(beside & ~late).sum()} true emitters outside the frame were left out.")
+    return truth.select(~(late | beside)), tuple(notes)
+
+
+def _overlays(
+    truth: Emitters,
+    predicted: Emitters,
+    evaluation: Evaluation,
+    movie: MovieReader | None,
+    out: Path,
+    config: EvaluationConfig,
+    listener: Listener,
+) -> list[Picture]:
+    if movie is None or config.n_overlays == 0:
+        return []
+    frames = np.unique(truth["frame"])
+    places = np.linspace(0, len(frames) - 1, min(config.n_overlays, len(frames)))
+    pictures = []
+    for frame in frames[places.round().astype(int)].tolist():
+        pixel_size_nm = evaluation.field.pixel_size_nm
+        marks = scored_marks(truth, predicted, evaluation.detection.matching, frame, pixel_size_nm)
+        path = out / f"overlay_frame_{frame + 1:05d}.png"
+        picture = movie.read(frame, frame + 1)[0]
+        draw_overlay(picture, marks, path, pixel_size_nm, f"{movie.info.name}, frame {frame + 1}")
+        counts = ", ".join(group.name for group in marks)
+        pictures.append(Picture(path, f"Frame {frame + 1}: {counts}"))
+        listener(Event("evaluate", len(pictures), len(places), path.name, "pictures"))
+    return pictures
+
+
+def _write(
+    sources: EvaluationSources,
+    evaluation: Evaluation,
+    pictures: list[Picture],
+    out: Path,
+    config: EvaluationConfig,
+) -> EvaluationOutput:
+    inputs = {
+        name: path
+        for name, path in (
+            ("truth", sources.truth),
+            ("prediction", sources.predicted),
+            ("movie", sources.movie),
+            ("count map", sources.count_map),
+        )
+        if path is not None
+    }
+    provenance = Provenance(
+        stage="evaluate",
+        config=config.model_dump(mode="json"),
+        parents={
+            name: file_sha256(path) if path.is_file() else str(path)
+            for name, path in inputs.items()
+        },
+    )
+    with atomic_path(out / "provenance.json") as temporary:
+        temporary.write_text(provenance.to_json() + "\n", encoding="utf-8")
+    scores = write_scores(evaluation, out / "scores.json")
+    report = write_report(
+        evaluation,
+        config,
+        out / "report.html",
+        pictures,
+        {
+            **{name: path.name for name, path in inputs.items()},
+            "made": f"hdsmlm {provenance.version}, {provenance.created}",
+        },
+        f"{sources.predicted.name} against {sources.truth.name}",
+    )
+    return EvaluationOutput(evaluation, scores, report, tuple(p.path for p in pictures))
