@@ -2,8 +2,8 @@
 
 ``reference/commands.md`` comes from the command line itself, ``reference/configuration.md`` from
 the pydantic sections and the sentences under their fields, ``reference/columns.md`` from the column
-registry, ``reference/errors.md`` from the exception tree, and ``reference/api/<package>.md`` lists
-the modules for mkdocstrings.
+registry, ``reference/movies.md`` from the readers, ``reference/errors.md`` from the
+exception tree, and ``reference/api/<package>.md`` lists the modules for mkdocstrings.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ def generated_pages() -> dict[str, str]:
         "reference/commands.md": commands_page(),
         "reference/configuration.md": configuration_page(),
         "reference/columns.md": columns_page(),
+        "reference/movies.md": movies_page(),
         "reference/errors.md": errors_page(),
     }
     for package in packages():
@@ -241,6 +242,29 @@ def columns_page() -> str:
         f"| {_cell(column.meaning)} |"
         for column in COLUMNS.values()
     ]
+    return "\n".join([*lines, ""])
+
+
+def movies_page() -> str:
+    """Return the movie formats from the registry of readers."""
+    from hdsmlm.io.movies.registry import FORMATS
+
+    lines = [
+        "# Movie formats",
+        "",
+        "Written from the registry of readers (`hdsmlm.io.movies.registry`). A file is known by",
+        "its first bytes where its format has a signature, else by its extension. A folder of TIFF",
+        'files and a pattern such as `"frames_*.tif"` (in quotes) are one movie, in natural order.',
+        "",
+        "| Format | Extensions | Known by | Needs |",
+        "|---|---|---|---|",
+    ]
+    for form in FORMATS:
+        extensions = " ".join(f"`{extension}`" for extension in form.extensions)
+        known_by = "extension" if form.sniff is None else "first bytes"
+        vendor = form.open.__module__.endswith(".vendors")
+        needs = "extra `io`" if vendor else ""
+        lines.append(f"| {form.name} | {extensions} | {known_by} | {needs} |")
     return "\n".join([*lines, ""])
 
 
