@@ -175,3 +175,18 @@ class SimulationConfig(Section):
     """Blinking."""
     background: BackgroundRanges = BackgroundRanges()
     """Background."""
+
+
+class MovieConfig(Section):
+    """A simulated movie: one microscope and sample, drawn from the ranges by the seed."""
+
+    frames: int = Field(1000, ge=1, le=10_000_000)
+    """Frames of the movie."""
+    height: int = Field(256, ge=8, le=16384)
+    """Rows of a frame, pixels."""
+    width: int = Field(256, ge=8, le=16384)
+    """Columns of a frame, pixels."""
+    seed: int = Field(0, ge=0)
+    """The same seed and ranges give the same movie."""
+    simulation: SimulationConfig = SimulationConfig()
+    """Ranges; give one number to fix a quantity."""

@@ -204,7 +204,7 @@ class Recording:
         blinks = draw_blinks(self._physics, blinks_per_frame, span, self._horizon, rng)
         n = int(blinks.molecule.max()) + 1 if len(blinks.molecule) else 0
         position = self._structure.draw(n, rng)
-        position[:, 2] *= conditions.z_range_nm
+        position[:, 2] = position[:, 2] * conditions.z_range_nm + 0.0  # no negative zero
         rate = conditions.photons * np.exp(conditions.rate_spread * rng.standard_normal(n))
         width = np.ones(n)
         if not self.psf.is_3d:
