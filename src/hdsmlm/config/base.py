@@ -1,7 +1,7 @@
 """Frozen, closed configuration sections and the YAML reader that explains what is wrong.
 
-A section is a :class:`Section`: frozen, ``extra="forbid"``, bounded fields with one sentence and the
-unit each. A misspelt key is an error that names the nearest right one.
+A section is a :class:`Section`: frozen, ``extra="forbid"``, bounded fields with one sentence and
+the unit each. A misspelt key is an error that names the nearest right one.
 """
 
 from __future__ import annotations
@@ -60,6 +60,26 @@ def load_section(
     for key, value in (overrides or {}).items():
         _set_dotted(values, key, value)
     return parse_section(cls, values, str(path))
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """Parse ``key.path=value`` texts, the values as YAML.
+
+    Examples
+    --------
+    >>> parse_assignments(["training.steps=200", "name=try"])
+    {'training.steps': 200, 'name': 'try'}
+    """
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        key, sign, text = assignment.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"'{assignment}': expected KEY=VALUE, e.g. training.steps=2000")
+        try:
+            values[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"'{assignment}': the value is not valid YAML") from None
+    return values
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -51,7 +51,7 @@ class Normalizer:
         return self.low[steps], self.high[steps]
 
     def __call__(self, frames: NDArray[np.generic], first_frame: int) -> NDArray[np.float32]:
-        """Normalize ``frames`` (t, y, x), the first of which is frame ``first_frame`` of the movie."""
+        """Normalize ``frames`` (t, y, x), the first of which is the movie's ``first_frame``."""
         low, high = self.levels(first_frame, len(frames))
         low32 = low.astype(np.float32)[:, None, None]
         scale = (2.0 / (high - low)).astype(np.float32)[:, None, None]

@@ -1,0 +1,64 @@
+"""The ``hdsmlm`` program: parses, calls a pipeline, shows; loads nothing heavy to do so."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+import hdsmlm
+from hdsmlm.errors import HdsmlmError, Interrupted
+
+from hdsmlm.cli import demo, evaluate, models, predict, runs, simulate, train  # isort: skip
+
+app = typer.Typer(
+    name="hdsmlm",
+    help="Detect and count emitters in dense single-molecule localization microscopy movies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+for name, module in (
+    ("simulate", simulate),
+    ("train", train),
+    ("predict", predict),
+    ("evaluate", evaluate),
+    ("models", models),
+    ("runs", runs),
+    ("demo", demo),
+):
+    app.command(name)(module.command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hdsmlm {hdsmlm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Detect and count emitters in dense single-molecule localization microscopy movies."""
+
+
+def run() -> None:
+    """Entry point: an error that the user can mend is one message and exit code 2."""
+    try:
+        app()
+    except HdsmlmError as error:
+        typer.echo(f"{_label(error)}: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped: by the user; run the same command again to go on", err=True)
+        sys.exit(Interrupted.exit_code)
+
+
+def _label(error: HdsmlmError) -> str:
+    return "stopped" if isinstance(error, Interrupted) else "error"

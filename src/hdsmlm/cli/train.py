@@ -1,0 +1,61 @@
+"""``hdsmlm train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="YAML configuration of the run.")],
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")],
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop with a checkpoint after this time; the same command goes on."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override a field, e.g. --set training.steps=2000."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that draw samples (default: from the config).")
+    ] = None,
+    tracking: Annotated[
+        Path | None, typer.Option(help="Folder of the MLflow record (default: OUT/../tracking).")
+    ] = None,
+    no_tracking: Annotated[bool, typer.Option(help="Keep no record.")] = False,
+    backend: Annotated[
+        str, typer.Option(help="Keras backend: torch or jax.", envvar="KERAS_BACKEND")
+    ] = "torch",
+    overwrite: Annotated[bool, typer.Option(help="Start afresh in a folder with a run.")] = False,
+) -> None:
+    """Train a model on fresh simulated samples; resumable, tracked, ends with a bundle."""
+    os.environ["KERAS_BACKEND"] = backend
+    from hdsmlm.cli.progress import progress_listener
+    from hdsmlm.config.base import load_section, parse_assignments
+    from hdsmlm.config.run import RunConfig
+    from hdsmlm.errors import Interrupted
+    from hdsmlm.pipelines.train_run import RunRequest, run_training
+
+    overrides = parse_assignments(set_ or [])
+    if workers is not None:
+        overrides["training.workers"] = workers
+    request = RunRequest(
+        config=load_section(RunConfig, config, overrides),
+        folder=out,
+        max_minutes=max_minutes,
+        tracking=None if no_tracking else (tracking or out.parent / "tracking"),
+        overwrite=overwrite,
+    )
+    with progress_listener() as listener:
+        result = run_training(request, listener)
+    if result.bundle is not None:
+        typer.echo(f"finished: the model is in {result.bundle}")
+        return
+    where = f"step {result.step} of {request.config.training.steps}"
+    if result.reason == "interrupted":
+        raise Interrupted(f"at {where}; run the same command again to go on")
+    typer.echo(f"{result.reason} at {where}; run the same command again to go on")

@@ -1,0 +1,36 @@
+"""The whole configuration of a training run: everything that makes a model."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from hdsmlm.config.base import Section
+from hdsmlm.config.network import NetworkConfig
+from hdsmlm.config.normalization import NormalizationConfig
+from hdsmlm.config.simulation import SimulationConfig
+from hdsmlm.config.training import TrainingConfig
+
+
+class RunConfig(Section):
+    """Configuration of ``hdsmlm train``; one file repeats the run."""
+
+    name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """Name of the model; its bundle folder and its runs carry it."""
+    simulation: SimulationConfig = SimulationConfig()
+    """What the virtual microscopes look like."""
+    normalization: NormalizationConfig = NormalizationConfig()
+    """Percentile clip and scaling."""
+    network: NetworkConfig = NetworkConfig()
+    """Architecture."""
+    training: TrainingConfig = TrainingConfig()
+    """Optimization."""
+
+    @model_validator(mode="after")
+    def _patch_fits_network(self) -> RunConfig:
+        multiple = self.network.spatial_multiple
+        if self.training.patch_px % multiple:
+            raise ValueError(
+                f"training.patch_px {self.training.patch_px} must be a multiple of {multiple} "
+                "(stem_stride x 2^depth of the network)"
+            )
+        return self
