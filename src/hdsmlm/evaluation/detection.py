@@ -175,14 +175,14 @@ def _smlm2016_rows(
     predicted = predicted.select(inside_border(predicted, field, config.border_nm))
     tier = tiers(truth)
     rows: list[ScoreRow] = []
-    choices: tuple[tuple[str, float, Pairing], ...] = (
-        ("smlm2016", config.lateral_tolerance_nm, "greedy"),
-        ("smlm2016_optimal", config.lateral_tolerance_nm, "optimal"),
-        ("strict", config.strict_tolerance_nm, "greedy"),
+    official_nm, strict_nm = config.lateral_tolerance_nm, config.strict_tolerance_nm
+    choices: tuple[tuple[str, str, float, Pairing], ...] = (
+        ("smlm2016", f"SMLM 2016 {official_nm:g} nm", official_nm, "greedy"),
+        ("smlm2016_optimal", f"SMLM 2016 {official_nm:g} nm", official_nm, "optimal"),
+        ("strict", f"within {strict_nm:g} nm", strict_nm, "greedy"),
     )
-    for key, tolerance_nm, pairing in choices:
+    for key, title, tolerance_nm, pairing in choices:
         matching = match_within(truth, predicted, tolerance_nm, config.axial_tolerance_nm, pairing)
-        title = f"SMLM 2016 {tolerance_nm:g} nm"
         new = _tier_rows(key, title, matching, tier, config)
         rows += [
             _with_axial(row, matching, wanted, truth, predicted, config)

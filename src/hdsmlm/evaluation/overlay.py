@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdsmlm.evaluation.matching import Matching
+from hdsmlm.evaluation.scores import tiers
 from hdsmlm.io.writing import atomic_path
+from hdsmlm.labels.counts import RELIABLE_SNR
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.units import NM_PER_UM, nm_to_px
 
@@ -19,6 +21,8 @@ CORRECT_COLOUR = "#c264ff"
 """Purple: a prediction that is matched to a true emitter."""
 MISSED_COLOUR = "#ff4538"
 """Red: a true emitter without a prediction."""
+FAINT_COLOUR = "#b05a55"
+"""Dull red: a true emitter of SNR < 2, excluded from training, without a prediction."""
 FALSE_COLOUR = "#38a3ff"
 """Blue: a prediction without a true emitter."""
 UNKNOWN_COLOUR = "#ffd23f"
@@ -143,16 +147,21 @@ def scored_marks(
 ) -> tuple[Marks, ...]:
     """Return one frame's correct (purple), missed (red) and false (blue) emitters.
 
-    A correct emitter is drawn where it was predicted, a missed one where it truly is.
+    A correct emitter is drawn where it was predicted, a missed one where it truly is. Missed
+    emitters of tier 2 and 3 (SNR < 2) are a group of their own, in dull red.
     """
     correct = matching.predicted_matched & (predicted["frame"] == frame)
     false = ~matching.predicted_matched & (predicted["frame"] == frame)
     missed = ~matching.truth_matched & (truth["frame"] == frame)
-    parts = (
+    reliable = tiers(truth) == 1
+    parts = [
         ("correct", predicted.select(correct), CORRECT_COLOUR, "o"),
-        ("missed", truth.select(missed), MISSED_COLOUR, "s"),
+        ("missed", truth.select(missed & reliable), MISSED_COLOUR, "s"),
         ("false", predicted.select(false), FALSE_COLOUR, "x"),
-    )
+    ]
+    if not reliable.all():
+        faint = truth.select(missed & ~reliable)
+        parts.insert(2, (f"missed, SNR < {RELIABLE_SNR:g}", faint, FAINT_COLOUR, "s"))
     return tuple(
         Marks(f"{name} ({len(table)})", _positions_px(table, pixel_size_nm), colour, symbol)
         for name, table, colour, symbol in parts

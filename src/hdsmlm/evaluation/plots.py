@@ -24,6 +24,7 @@ F1_COLOUR, PRECISION_COLOUR, RECALL_COLOUR, CHANCE_COLOUR = (
     "#e5533d",
     "#8a8f98",
 )
+_FEW = 10  # points of fewer places say nothing and are not drawn
 _RC = {
     "svg.fonttype": "none",
     "svg.hashsalt": "hdsmlm",
@@ -47,7 +48,7 @@ _RC = {
 
 def density_plot(bins: Sequence[BinScore]) -> str:
     """F1, precision and recall by local density, with the F1 of chance."""
-    shown = [part for part in bins if part.score.tp + part.score.fn > 0]
+    shown = [part for part in bins if part.score.tp + part.score.fn >= _FEW]
 
     def draw(axes: Any) -> None:
         place = np.arange(len(shown))
@@ -69,7 +70,7 @@ def density_plot(bins: Sequence[BinScore]) -> str:
 
 def snr_plot(bins: Sequence[BinScore]) -> str:
     """Recall by signal-to-noise ratio."""
-    shown = [part for part in bins if part.score.tp + part.score.fn > 0]
+    shown = [part for part in bins if part.score.tp + part.score.fn >= _FEW]
 
     def draw(axes: Any) -> None:
         place = np.arange(len(shown))
@@ -85,13 +86,11 @@ def reliability_plot(calibration: Calibration) -> str:
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], "--", color=CHANCE_COLOUR, lw=1.2, label="calibrated")
-        some = calibration.n > 0
-        axes.plot(
-            calibration.mean_probability[some],
-            calibration.observed_share[some],
-            "o-",
-            color=F1_COLOUR,
-            label="count map",
+        some = calibration.n >= _FEW
+        mean, observed = calibration.mean_probability[some], calibration.observed_share[some]
+        error = np.sqrt(observed * (1.0 - observed) / calibration.n[some])
+        axes.errorbar(
+            mean, observed, error, fmt="o-", color=F1_COLOUR, label="count map", clip_on=False
         )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability that the pixel is occupied")
         axes.set_ylabel("share of pixels that are")
@@ -137,7 +136,7 @@ def count_plot(sources: dict[str, CountScores]) -> str:
         for (name, scores), colour in zip(
             sources.items(), (PRECISION_COLOUR, F1_COLOUR), strict=False
         ):
-            enough = np.flatnonzero(scores.n_by_truth >= 10)
+            enough = np.flatnonzero(scores.n_by_truth >= _FEW)
             axes.plot(
                 enough,
                 scores.mean_by_truth[enough],

@@ -40,11 +40,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot of the report: heading, SVG text, one line under it."""
+    """A plot of the report: heading, SVG text, one line under it, "wide" or "square"."""
 
     title: str
     svg: str
     caption: str
+    shape: str = "square"
 
 
 def write_scores(evaluation: Evaluation, path: Path) -> Path:
@@ -127,6 +128,7 @@ def _plots(evaluation: Evaluation) -> list[Plot]:
             "Scores by density",
             plots.density_plot(detection.by_density),
             "A true emitter counts in the bin of its own surroundings, a false one where it lies.",
+            "wide",
         )
     ]
     if detection.by_snr:
@@ -135,6 +137,7 @@ def _plots(evaluation: Evaluation) -> list[Plot]:
                 "Recall by signal-to-noise ratio",
                 plots.snr_plot(detection.by_snr),
                 "Tier 1 begins at 2; fainter emitters are excluded from training.",
+                "wide",
             )
         )
     source, counts = main_counts(evaluation)
