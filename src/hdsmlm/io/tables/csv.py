@@ -42,27 +42,9 @@ class CsvTable:
 
     def write(self, path: Path, emitters: Emitters) -> None:
         """Write the table; lengths to 1e-4 nm, frames 1-based, one line of headers."""
-        import polars as pl
-
-        for name in REQUIRED:
-            if not np.isfinite(emitters[name]).all():
-                raise TableError(f"{path}: column '{name}' holds NaN or infinity; not written")
-        columns: dict[str, Any] = {ID_HEADER: np.arange(1, len(emitters) + 1)}
-        for name in emitters.names:
-            values = emitters[name]
-            if name == "frame":
-                values = values.astype(np.int64) + FIRST_FRAME_ON_DISK
-            columns[native_header(name)] = values
-        frame = pl.DataFrame(columns)
-        rounding = [
-            pl.col(native_header(name)).round(NM_DECIMALS)
-            if COLUMNS[name].unit == "nm"
-            else pl.col(native_header(name)).round_sig_figs(SIGNIFICANT_DIGITS)
-            for name in emitters.names
-            if COLUMNS[name].dtype.startswith("float")
-        ]
+        rows = csv_rows(path, emitters)
         with atomic_path(path) as temporary:
-            frame.with_columns(rounding).write_csv(temporary)
+            rows.write_csv(temporary)
 
     def read(
         self, path: Path, pixel_size_nm: float | None = None, first_frame: int | None = None
@@ -76,6 +58,35 @@ class CsvTable:
         }
         columns["frame"] = _frames_from_zero(columns["frame"], path, first_frame)
         return Emitters(columns)
+
+
+def csv_rows(path: Path, emitters: Emitters, first_row: int = 0) -> Any:
+    """Return the polars frame of a table as it stands in the file, ``first_row`` rows before it.
+
+    Raises
+    ------
+    TableError
+        When a required column is not finite; ``path`` is named.
+    """
+    import polars as pl
+
+    for name in REQUIRED:
+        if not np.isfinite(emitters[name]).all():
+            raise TableError(f"{path}: column '{name}' holds NaN or infinity; not written")
+    columns: dict[str, Any] = {ID_HEADER: first_row + np.arange(1, len(emitters) + 1)}
+    for name in emitters.names:
+        values = emitters[name]
+        if name == "frame":
+            values = values.astype(np.int64) + FIRST_FRAME_ON_DISK
+        columns[native_header(name)] = values
+    rounding = [
+        pl.col(native_header(name)).round(NM_DECIMALS)
+        if COLUMNS[name].unit == "nm"
+        else pl.col(native_header(name)).round_sig_figs(SIGNIFICANT_DIGITS)
+        for name in emitters.names
+        if COLUMNS[name].dtype.startswith("float")
+    ]
+    return pl.DataFrame(columns).with_columns(rounding)
 
 
 def _read_headers(path: Path) -> tuple[list[str], str]:

@@ -1,0 +1,140 @@
+"""Finished chunks of an unfinished run on disk, so that a killed run goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdsmlm.errors import OutputError
+from hdsmlm.inference.decode import COLUMNS
+from hdsmlm.io.writing import atomic_path, output_folder, writing
+from hdsmlm.normalization import Normalizer
+from hdsmlm.records.emitters import Emitters
+
+_KEY_FILE = "run.json"
+_NORMALIZER_FILE = "normalizer.json"
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What one chunk of frames gave.
+
+    Parameters
+    ----------
+    emitters : Emitters
+        Decoded emitters, sorted.
+    expected_per_frame : array, shape (t,)
+        Sum of the expected counts of each frame.
+    """
+
+    emitters: Emitters
+    expected_per_frame: NDArray[np.float64]
+
+
+class ChunkStore:
+    """Folder with the finished chunks of one run, which is known by the hash of all its inputs.
+
+    Parameters
+    ----------
+    folder : Path
+        Is created; holds nothing but this run.
+    inputs : mapping
+        Everything that the result depends on, as plain values.
+    discard : bool
+        Drop the unfinished run of other inputs that may lie there.
+
+    Raises
+    ------
+    OutputError
+        When an unfinished run with other inputs is there and may not be dropped, or the folder
+        cannot be written.
+    """
+
+    def __init__(self, folder: Path, inputs: Mapping[str, Any], *, discard: bool = False) -> None:
+        self.folder = folder
+        key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+        there = self._read_key()
+        if there is not None and there != key:
+            if not discard:
+                raise OutputError(
+                    f"{folder} holds an unfinished run of another movie, model or settings; repeat "
+                    "that command to finish it, choose another output folder, or drop it with "
+                    "--overwrite"
+                )
+            self.remove()
+        output_folder(folder)
+        if self._read_key() is None:
+            with atomic_path(folder / _KEY_FILE) as part:
+                text = json.dumps({"key": key, "inputs": inputs}, indent=2)
+                part.write_text(text, encoding="utf-8")
+
+    def _read_key(self) -> str | None:
+        try:
+            return str(json.loads((self.folder / _KEY_FILE).read_text(encoding="utf-8"))["key"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError):
+            return ""  # unreadable: certainly not this run
+
+    def normalizer(self) -> Normalizer | None:
+        """Return the movie's normalizer where a run before has stored it."""
+        path = self.folder / _NORMALIZER_FILE
+        if not path.is_file():
+            return None
+        return Normalizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
+
+    def keep_normalizer(self, normalizer: Normalizer) -> None:
+        """Store the movie's normalizer."""
+        with atomic_path(self.folder / _NORMALIZER_FILE) as part:
+            part.write_text(json.dumps(normalizer.to_dict()), encoding="utf-8")
+
+    def keep(
+        self, index: int, result: ChunkResult, probabilities: NDArray[np.float32] | None
+    ) -> None:
+        """Store chunk ``index``; it counts as finished when its last file has its name."""
+        if probabilities is not None:
+            with atomic_path(self._map_path(index)) as part, part.open("wb") as stream:
+                np.save(stream, probabilities)
+        columns: dict[str, Any] = {name: result.emitters[name] for name in result.emitters.names}
+        with atomic_path(self._table_path(index)) as part, part.open("wb") as stream:
+            np.savez(stream, _expected_per_frame=result.expected_per_frame, **columns)
+
+    def has(self, index: int, *, with_map: bool) -> bool:
+        """Whether chunk ``index`` is finished."""
+        return self._table_path(index).is_file() and (
+            not with_map or self._map_path(index).is_file()
+        )
+
+    def result(self, index: int) -> ChunkResult:
+        """Return what a finished chunk gave."""
+        with np.load(self._table_path(index), allow_pickle=False) as arrays:
+            columns = {name: arrays[name] for name in COLUMNS}
+            return ChunkResult(Emitters(columns), arrays["_expected_per_frame"])
+
+    def take_map(self, index: int) -> NDArray[np.float32]:
+        """Return the probabilities of a finished chunk, mapped from disk."""
+        return np.load(self._map_path(index), mmap_mode="r", allow_pickle=False)
+
+    def drop_map(self, index: int) -> None:
+        """Free the disk that the probabilities of a chunk take; it then counts as unfinished."""
+        with writing(self.folder):
+            self._map_path(index).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        with writing(self.folder):
+            shutil.rmtree(self.folder)
+
+    def _table_path(self, index: int) -> Path:
+        return self.folder / f"chunk_{index:06d}.npz"
+
+    def _map_path(self, index: int) -> Path:
+        return self.folder / f"chunk_{index:06d}_map.npy"
