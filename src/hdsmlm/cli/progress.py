@@ -1,44 +1,133 @@
-"""The terminal's progress bar: one listener for the events of every stage."""
+"""Progress on the terminal: a bar where there is a terminal, plain lines where there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from hdsmlm.records.events import Event, Listener
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LINE_EVERY_S = 10.0
+Clock = Callable[[], float]
+
 
 @contextmanager
-def progress_bar() -> Iterator[Listener]:
-    """Yield a listener that shows done, total, rate and time left on standard error."""
+def progress_bar(
+    console: Console | None = None, clock: Clock = time.monotonic
+) -> Iterator[Listener]:
+    """Show the events of a run: rate and time left, one line per stage.
+
+    Parameters
+    ----------
+    console : rich.console.Console, optional
+        Where to; default standard error.
+    clock : callable
+        Seconds that only grow.
+
+    Yields
+    ------
+    Listener
+        To be given to a pipeline.
+    """
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+
+    console = console or Console(stderr=True)
+    if not console.is_terminal:
+        plain = PlainProgress(
+            lambda text: console.print(text, highlight=False, soft_wrap=True), clock
+        )
+        yield plain.hear
+        return
+    with _bars(console) as listener:
+        yield listener
+
+
+class PlainProgress:
+    """One line when a stage begins, when it ends, and every ten seconds between.
+
+    Parameters
+    ----------
+    write : callable
+        Takes a line.
+    clock : callable
+        Seconds that only grow.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._stage = ""
+        self._first = Event("", 0, 0, "")
+        self._began_s = self._last_line_s = 0.0
+
+    def hear(self, event: Event) -> None:
+        """Take an event."""
+        now_s = self._clock()
+        if event.stage != self._stage:
+            self._stage, self._first, self._began_s = event.stage, event, now_s
+        elif event.done < event.total and now_s - self._last_line_s < _LINE_EVERY_S:
+            return
+        self._last_line_s = now_s
+        self._write(
+            f"{event.stage}: {event.done}/{event.total} {event.unit}"
+            f"{self._pace(event, now_s - self._began_s)}  {event.what}".rstrip()
+        )
+
+    def _pace(self, event: Event, elapsed_s: float) -> str:
+        moved = event.done - self._first.done
+        if moved <= 0 or elapsed_s <= 0:
+            return ""
+        rate = moved / elapsed_s
+        left = (event.total - event.done) / rate
+        return f", {rate:.3g} {event.unit}/s" + (f", {_clock_text(left)} left" if left > 0 else "")
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Listener]:
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description:<12}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]} {task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[what]}"),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[what]}", style="dim"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks = {}
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
 
-        def listen(event: Event) -> None:
+        def hear(event: Event) -> None:
             if event.stage not in tasks:
-                tasks[event.stage] = bar.add_task(
-                    event.stage, total=event.total, unit=event.unit, rate="", what=""
+                tasks[event.stage] = bars.add_task(
+                    event.stage,
+                    total=event.total,
+                    completed=event.done,
+                    unit=event.unit,
+                    pace="",
+                    what=event.what,
                 )
-            task = tasks[event.stage]
-            speed = bar.tasks[bar.task_ids.index(task)].speed
-            rate = f"({speed:.3g}/s)" if speed else ""
-            bar.update(task, completed=event.done, total=event.total, rate=rate, what=event.what)
+                return
+            task = bars.tasks[bars.task_ids.index(tasks[event.stage])]
+            speed = task.finished_speed or task.speed
+            bars.update(
+                tasks[event.stage],
+                completed=event.done,
+                total=event.total,
+                pace=f"{speed:.3g} {event.unit}/s" if speed else "",
+                what=event.what,
+            )
 
-        yield listen
+        yield hear
+
+
+def _clock_text(seconds: float) -> str:
+    """Return 75 s as ``1:15`` and 3725 s as ``1:02:05``."""
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest_s:02d}" if hours else f"{minutes}:{rest_s:02d}"

@@ -1,0 +1,398 @@
+"""Predict: from a movie and a model to count map, emitters, overlays and summary.
+
+The movie is streamed in chunks; each finished chunk is kept in a work folder inside the output
+folder, so that memory does not grow with the movie and a killed run goes on where it stopped, with
+the same bytes in the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+import hdsmlm
+from hdsmlm.bundle import Bundle, load_bundle
+from hdsmlm.config.prediction import DecodingConfig, PredictionConfig
+from hdsmlm.errors import ConfigError, Interrupted, MovieError, OutputError
+from hdsmlm.inference.chunk_store import ChunkResult, ChunkStore
+from hdsmlm.inference.decode import COLUMNS, decode
+from hdsmlm.inference.engines import build_engine, resolve_engine
+from hdsmlm.inference.predictor import Predictor
+from hdsmlm.inference.summary import (
+    FieldOfView,
+    PredictionSummary,
+    SummaryCounter,
+    range_warnings,
+)
+from hdsmlm.inference.windows import plan_windows
+from hdsmlm.io.count_maps import open_count_map_writer
+from hdsmlm.io.movies import open_movie
+from hdsmlm.io.tables.streaming import CsvTableWriter
+from hdsmlm.io.writing import atomic_path, output_folder, writing
+from hdsmlm.normalization import Normalizer, fit_normalizer
+from hdsmlm.records.count_map import N_CLASSES, expected_count
+from hdsmlm.records.events import Event, Listener, silent
+from hdsmlm.records.movie import MovieReader
+from hdsmlm.records.provenance import Provenance, file_sha256
+
+STAGE = "predict"
+EMITTERS_FILE = "emitters.csv"
+PARTIAL_FILE = "emitters_partial.csv"
+SUMMARY_FILE = "summary.json"
+TEXT_FILE = "summary.txt"
+PROVENANCE_FILE = "provenance.json"
+OVERLAY_FOLDER = "overlays"
+WORK_FOLDER = "unfinished"
+_SPARE_BYTES = 50_000_000
+
+
+@dataclass(frozen=True)
+class PredictionJob:
+    """What to predict and where to.
+
+    Parameters
+    ----------
+    movie : Path, str or MovieReader
+        A file, folder, pattern, or an open movie (which stays open).
+    out : Path
+        Output folder; other files in it are left alone.
+    model : str or Path
+        Name of a shipped model, or a bundle's folder.
+    allow_truncated : bool
+        Use the readable frames of a file that ends early.
+    overwrite : bool
+        Replace the results that are there.
+    """
+
+    movie: Path | str | MovieReader
+    out: Path
+    model: str | Path = "wolf"
+    allow_truncated: bool = False
+    overwrite: bool = False
+
+
+def predict_movie(
+    job: PredictionJob, config: PredictionConfig | None = None, listener: Listener = silent
+) -> PredictionSummary:
+    """Run a model over a movie and write everything that it found.
+
+    Writes into ``job.out``: ``emitters.csv``, ``count_map.tif`` (or ``.zarr``), ``overlays/``,
+    ``summary.json``, ``summary.txt``, ``provenance.json``.
+
+    Raises
+    ------
+    MovieError, BundleError, ConfigError, OutputError, MissingExtraError
+        For everything that the user can mend.
+    Interrupted
+        After Ctrl-C; finished chunks are kept and the same call goes on.
+    """
+    config = config or PredictionConfig()
+    bundle = load_bundle(job.model)
+    if not isinstance(job.movie, (Path, str)):
+        return _Run(job.movie, bundle, job, config, listener).finish()
+    with closing(open_movie(job.movie, allow_truncated=job.allow_truncated)) as reader:
+        return _Run(reader, bundle, job, config, listener).finish()
+
+
+class _Run:
+    """One prediction: checks first, then chunks, then the files."""
+
+    def __init__(
+        self,
+        reader: MovieReader,
+        bundle: Bundle,
+        job: PredictionJob,
+        config: PredictionConfig,
+        listener: Listener,
+    ) -> None:
+        self.reader, self.bundle, self.job, self.config = reader, bundle, job, config
+        self.listener = listener
+        self.view = _field_of_view(reader, config)
+        self.first, self.last = _frame_range(reader, bundle, config)
+        self.decoding: DecodingConfig = config.decoding or bundle.manifest.decoding
+        self.with_map = config.count_map != "none"
+        self.windows = plan_windows(
+            self.first,
+            self.last,
+            reader.info.n_frames,
+            size=config.chunk_frames,
+            margin=bundle.manifest.receptive_frames,
+        )
+        output_folder(job.out)
+        if (job.out / SUMMARY_FILE).exists() and not job.overwrite:
+            raise OutputError(
+                f"{job.out} already holds results; choose another output folder or replace them "
+                "with --overwrite"
+            )
+        self.parents = {f"movie {name}": sha for name, sha in _movie_sha256(reader).items()}
+        self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
+        self.store = ChunkStore(
+            job.out / WORK_FOLDER,
+            {
+                "parents": self.parents,
+                "frames": reader.info.n_frames,
+                "engine": resolve_engine(config.engine),
+                "config": config.model_dump(mode="json", exclude={"overlay_frames"}),
+                "decoding": self.decoding.model_dump(mode="json"),
+                "version": hdsmlm.__version__,
+            },
+            discard=job.overwrite,
+        )
+        self.finished = [
+            index
+            for index in range(len(self.windows))
+            if self.store.has(index, with_map=self.with_map)
+        ]
+        self._require_space()
+
+    def finish(self) -> PredictionSummary:
+        """Run the chunks that are missing, write the files, remove the work folder."""
+        start = time.perf_counter()
+        try:
+            predictor = Predictor(
+                build_engine(
+                    self.config.engine,
+                    self.bundle,
+                    precision=self.config.precision,
+                    threads=self.config.threads,
+                ),
+                self.bundle.manifest,
+                self.config.tile_px,
+            )
+            self._predict(predictor)
+            seconds = time.perf_counter() - start
+            summary = self._write(predictor, seconds)
+        except KeyboardInterrupt:
+            raise Interrupted(self._keep_partial()) from None
+        self.store.remove()
+        return summary
+
+    def _require_space(self) -> None:
+        """Refuse early what certainly does not fit: the count map waits as raw chunks."""
+        missing = len(self.windows) - len(self.finished)
+        frame_bytes = 4 * N_CLASSES * self.view.height_px * self.view.width_px
+        needed = _SPARE_BYTES
+        if self.with_map:
+            needed += missing * self.config.chunk_frames * frame_bytes
+        with writing(self.job.out):
+            free = shutil.disk_usage(self.job.out).free
+        if self.with_map and free < needed:
+            raise OutputError(
+                f"cannot write {self.job.out}: the count map needs up to {needed / 1e9:.1f} GB "
+                f"there and the disk has {free / 1e9:.1f} GB free; free space, choose another "
+                "folder, or leave the count map out with --count-map none"
+            )
+
+    def _predict(self, predictor: Predictor) -> None:
+        normalizer = self._normalizer()
+        total = self.last - self.first
+        done = sum(self._kept_frames(index) for index in self.finished)
+        what = f"{done} frames were finished before" if done else predictor.engine.device
+        self.listener(Event(STAGE, done, total, what))
+        for index, window in enumerate(self.windows):
+            if index in self.finished:
+                continue
+            frames = self.reader.read(window.read_start, window.read_stop)
+            probabilities = predictor.predict(normalizer(frames, window.read_start), window.inner)
+            emitters = decode(
+                probabilities,
+                self.decoding,
+                pixel_size_nm=self.view.pixel_size_nm,
+                first_frame=window.keep_start,
+            )
+            expected = expected_count(probabilities).sum(axis=(1, 2), dtype=np.float64)
+            result = ChunkResult(emitters, expected)
+            self.store.keep(index, result, probabilities if self.with_map else None)
+            done += self._kept_frames(index)
+            per_frame = len(emitters) / self._kept_frames(index)
+            self.listener(Event(STAGE, done, total, f"{per_frame:.1f} emitters per frame"))
+
+    def _normalizer(self) -> Normalizer:
+        normalizer = self.store.normalizer()
+        if normalizer is None:
+            normalizer = fit_normalizer(
+                self.reader, self.bundle.manifest.normalization, self.listener
+            )
+            self.store.keep_normalizer(normalizer)
+        return normalizer
+
+    def _kept_frames(self, index: int) -> int:
+        return self.windows[index].keep_stop - self.windows[index].keep_start
+
+    def _write(self, predictor: Predictor, seconds: float) -> PredictionSummary:
+        out, view = self.job.out, self.view
+        counter = SummaryCounter(view)
+        with CsvTableWriter(out / EMITTERS_FILE, COLUMNS) as table:
+            for index in range(len(self.windows)):
+                result = self.store.result(index)
+                table.append(result.emitters)
+                counter.add(result)
+        with writing(out):
+            (out / PARTIAL_FILE).unlink(missing_ok=True)
+        files = {"emitters": EMITTERS_FILE}
+        if self._draw_overlays():
+            files["overlays"] = OVERLAY_FOLDER
+        if self.with_map:
+            files["count map"] = self._write_count_map()
+        found = counter.found()
+        before = sum(self._kept_frames(index) for index in self.finished)
+        summary = PredictionSummary(
+            movie=self.reader.info.name,
+            model=self.bundle.manifest.name,
+            view=view,
+            found=found,
+            threshold=self.decoding.threshold,
+            engine=f"{predictor.engine.name} ({predictor.engine.device})",
+            seconds=round(seconds, 2),
+            frames_per_second=round((found.frames - before) / seconds, 2),
+            resumed_frames=before,
+            files=files,
+            versions=_versions(predictor.engine.name),
+            warnings=range_warnings(found, view, self.bundle.manifest.trained_range),
+            notes=self.reader.info.notes,
+        )
+        self._write_texts(summary)
+        return summary
+
+    def _write_texts(self, summary: PredictionSummary) -> None:
+        provenance = Provenance(
+            STAGE,
+            {
+                "prediction": self.config.model_dump(mode="json"),
+                "decoding": self.decoding.model_dump(mode="json"),
+                "pixel_size_nm": self.view.pixel_size_nm,
+                "frames": [self.first, self.last],
+                "engine": summary.engine,
+                "libraries": summary.versions,
+            },
+            self.parents,
+        )
+        texts = {
+            PROVENANCE_FILE: provenance.to_json() + "\n",
+            TEXT_FILE: summary.to_text(),
+            SUMMARY_FILE: json.dumps(summary.to_dict(), indent=2) + "\n",
+        }
+        for name, text in texts.items():
+            with atomic_path(self.job.out / name) as part:
+                part.write_text(text, encoding="utf-8")
+
+    def _write_count_map(self) -> str:
+        name = f"count_map.{self.config.count_map}"
+        n_frames = self.last - self.first
+        with open_count_map_writer(
+            self.job.out / name, n_frames, self.view.height_px, self.view.width_px
+        ) as writer:
+            done = 0
+            for index in range(len(self.windows)):
+                writer.append(self.store.take_map(index))
+                self.store.drop_map(index)
+                done += self._kept_frames(index)
+                self.listener(Event("count map", done, n_frames, name))
+        return name
+
+    def _draw_overlays(self) -> bool:
+        folder = self.job.out / OVERLAY_FOLDER
+        frames = _spread(self.first, self.last, self.config.overlay_frames)
+        if not frames:
+            return False
+        from hdsmlm.evaluation.overlay import draw_overlay, predicted_marks
+
+        output_folder(folder)
+        for stale in folder.glob("frame_*.png"):
+            stale.unlink()
+        for number, frame in enumerate(frames):
+            index = (frame - self.first) // self.config.chunk_frames
+            emitters = self.store.result(index).emitters
+            draw_overlay(
+                self.reader.read(frame, frame + 1)[0],
+                predicted_marks(emitters, frame, self.view.pixel_size_nm),
+                folder / f"frame_{frame + 1:06d}.png",
+                self.view.pixel_size_nm,
+                f"{self.reader.info.name}, frame {frame + 1}",
+            )
+            self.listener(Event("overlays", number + 1, len(frames), f"frame {frame + 1}"))
+        return True
+
+    def _keep_partial(self) -> str:
+        """Write the table of the finished chunks; return the message for the user."""
+        done = [
+            index for index in range(len(self.windows)) if self.store.has(index, with_map=False)
+        ]
+        frames = sum(self._kept_frames(index) for index in done)
+        with CsvTableWriter(self.job.out / PARTIAL_FILE, COLUMNS) as table:
+            for index in done:
+                table.append(self.store.result(index).emitters)
+        return (
+            f"stopped after {frames} of {self.last - self.first} frames. What is finished is kept "
+            f"(so far in {self.job.out / PARTIAL_FILE}); run the same command again to go on"
+        )
+
+
+def _field_of_view(reader: MovieReader, config: PredictionConfig) -> FieldOfView:
+    pixel_size_nm = config.pixel_size_nm or reader.info.pixel_size_nm
+    if pixel_size_nm is None:
+        raise ConfigError(
+            f"{reader.info.name} does not say how wide its pixels are in the sample; give it with "
+            "--pixel-size, in nm (camera pixel divided by magnification, often about 100)"
+        )
+    return FieldOfView(reader.info.height, reader.info.width, pixel_size_nm)
+
+
+def _frame_range(reader: MovieReader, bundle: Bundle, config: PredictionConfig) -> tuple[int, int]:
+    n_frames, needed = reader.info.n_frames, bundle.manifest.window_frames
+    if n_frames < needed:
+        raise MovieError(
+            f"{reader.info.name} has {n_frames} frames, but the model {bundle.manifest.name} needs "
+            f"at least {needed} consecutive frames; record a longer movie, or use a model with a "
+            "shorter window"
+        )
+    last = n_frames if config.last_frame is None else config.last_frame
+    if last > n_frames or config.first_frame >= n_frames:
+        raise ConfigError(
+            f"frames {config.first_frame}:{last} were asked for, but {reader.info.name} has the "
+            f"frames 0:{n_frames} (the last not included)"
+        )
+    return config.first_frame, last
+
+
+def _spread(first: int, last: int, count: int) -> list[int]:
+    """Return up to ``count`` frames, evenly from first to last."""
+    count = min(count, last - first)
+    if count <= 1:
+        return [(first + last - 1) // 2] * count
+    return sorted({int(frame) for frame in np.linspace(first, last - 1, count).round()})
+
+
+def _versions(engine: str) -> dict[str, str]:
+    return {"hdsmlm": hdsmlm.__version__, **dict(_library_versions("numpy", "numba", engine))}
+
+
+def _library_versions(*names: str) -> Iterator[tuple[str, str]]:
+    for name in names:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:  # e.g. onnxruntime-gpu installs the module onnxruntime
+            yield name, "unknown"
+
+
+def _movie_sha256(reader: MovieReader) -> dict[str, str]:
+    """Return the hash of each file of the movie, or of the frames of a movie in memory."""
+    if reader.info.paths:
+        return {
+            f"{number} {path.name}": file_sha256(path)
+            for number, path in enumerate(reader.info.paths, start=1)
+        }
+    digest = hashlib.sha256()
+    for start in range(0, reader.info.n_frames, 64):
+        frames = reader.read(start, min(start + 64, reader.info.n_frames))
+        digest.update(np.ascontiguousarray(frames).tobytes())
+    return {reader.info.name: digest.hexdigest()}
