@@ -70,7 +70,7 @@ def command(
     section = load_section(EvaluationConfig, config) if config else EvaluationConfig()
     result = evaluate_tables(sources, out, section)
     console = Console()
-    _print_scores(console, result.evaluation)
+    print_scores(console, result.evaluation)
     console.print(f"scores: {result.scores}\nreport: {result.report}", highlight=False)
 
 
@@ -87,7 +87,8 @@ def _parse_size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def _print_scores(console: Console, evaluation: Evaluation) -> None:
+def print_scores(console: Console, evaluation: Evaluation) -> None:
+    """Print the main scores, each beside that of chance."""
     from rich.markup import escape
     from rich.table import Table
 

@@ -1,0 +1,110 @@
+"""The demonstration: simulate a dense movie, localize it with a shipped model, score it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hdsmlm.bundle import load_bundle
+from hdsmlm.config.prediction import PredictionConfig
+from hdsmlm.config.simulation import (
+    BackgroundRanges,
+    CameraWeights,
+    MovieConfig,
+    PsfWeights,
+    SimulationConfig,
+    StructureWeights,
+)
+from hdsmlm.inference.summary import PredictionSummary
+from hdsmlm.pipelines.evaluate import EvaluationOutput, EvaluationSources, evaluate_tables
+from hdsmlm.pipelines.predict import PredictionJob, predict_movie
+from hdsmlm.pipelines.simulate import SimulatedMovie, simulate_movie
+from hdsmlm.records.events import Listener, silent
+
+DEMO_MOVIE = MovieConfig(
+    frames=100,
+    height=128,
+    width=128,
+    seed=7,
+    simulation=SimulationConfig(
+        density_per_um2=(2.0, 2.0),
+        pixel_size_nm=(100.0, 100.0),
+        sigma_px=(1.3, 1.3),
+        photons=(1000.0, 1000.0),
+        structured_share=(0.5, 0.5),
+        cameras=CameraWeights(emccd=1.0, scmos=0.0, ideal=0.0),
+        psfs=PsfWeights(gaussian=1.0, astigmatic=0.0, diffraction=0.0),
+        structures=StructureWeights(uniform=0.0, curves=1.0, rings=0.0, clusters=0.0, mesh=0.0),
+        background=BackgroundRanges(photons=(10.0, 10.0), structure=(0.2, 0.2)),
+    ),
+)
+"""Filaments seen by an EMCCD camera at 2 emitters per µm² and frame: their images overlap."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """What :func:`run_demo` made; everything lies below one folder.
+
+    Parameters
+    ----------
+    simulated : SimulatedMovie
+        The movie and its truth, in ``movie/``.
+    result : Path
+        Folder of the emitter table, the count map and the overlays.
+    summary : PredictionSummary
+        What was found, and how fast.
+    scored : EvaluationOutput
+        Scores, report and overlays of right and wrong, in ``scores/``.
+    """
+
+    simulated: SimulatedMovie
+    result: Path
+    summary: PredictionSummary
+    scored: EvaluationOutput
+
+
+def run_demo(
+    out: Path,
+    model: str | Path = "wolf",
+    movie: MovieConfig = DEMO_MOVIE,
+    listener: Listener = silent,
+) -> Demonstration:
+    """Simulate ``movie``, predict it with ``model``, score the prediction against the truth.
+
+    The same model and movie give the same tables. Results of an earlier demonstration in ``out``
+    are replaced.
+
+    Parameters
+    ----------
+    out : Path
+        Folder; is created.
+    model : str or Path
+        Name of a shipped model, or a bundle's folder.
+    movie : MovieConfig
+        What is simulated.
+    listener : Listener
+        Hears the progress.
+
+    Raises
+    ------
+    BundleError
+        When there is no such model; said before anything is simulated.
+    OutputError
+        When the results cannot be written.
+    """
+    load_bundle(model)
+    simulated = simulate_movie(movie, out / "movie", listener)
+    result = out / "result"
+    job = PredictionJob(simulated.movie, result, model, overwrite=True)
+    summary = predict_movie(job, PredictionConfig(), listener)
+    scored = evaluate_tables(
+        EvaluationSources(
+            truth=simulated.truth,
+            predicted=result / summary.files["emitters"],
+            movie=simulated.movie,
+            count_map=result / summary.files["count map"],
+        ),
+        out / "scores",
+        listener=listener,
+    )
+    return Demonstration(simulated, result, summary, scored)
