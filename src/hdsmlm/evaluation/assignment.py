@@ -84,31 +84,46 @@ def optimal_pairs(
     )
     n_components, label = connected_components(graph, directed=False)
     component = label[row]
-    component_rows = np.bincount(label[: len(row_names)], minlength=n_components)
-    component_columns = np.bincount(label[len(row_names) :], minlength=n_components)
+    row_labels, column_labels = label[: len(row_names)], label[len(row_names) :]
+    n_rows = np.bincount(row_labels, minlength=n_components)
+    n_columns = np.bincount(column_labels, minlength=n_components)
+    # numbers 0, 1, ... of rows and columns within their component
+    row, column = _rank_within(row_labels)[row], _rank_within(column_labels)[column]
 
     order = np.lexsort((distances, component))
     starts = np.searchsorted(component[order], np.arange(n_components))
-    is_star = (component_rows == 1) | (component_columns == 1)
+    is_star = (n_rows == 1) | (n_columns == 1)
     chosen = [order[starts[is_star]]]  # one end is shared by all edges: the shortest edge it is
     stops = np.append(starts[1:], len(order))
-    for index in np.flatnonzero(~is_star):
+    for index in np.flatnonzero(~is_star).tolist():
         edges = order[starts[index] : stops[index]]
-        chosen.append(edges[_solve_component(row[edges], column[edges], distances[edges])])
+        shape = (int(n_rows[index]), int(n_columns[index]))
+        picked = _solve_component(row[edges], column[edges], distances[edges], shape)
+        chosen.append(edges[picked])
     return np.sort(np.concatenate(chosen))
 
 
+def _rank_within(groups: NDArray[np.integer]) -> NDArray[np.intp]:
+    """Number the members of each group 0, 1, ... in their order."""
+    order = np.argsort(groups, kind="stable")
+    starts = np.searchsorted(groups[order], groups[order])
+    rank = np.empty(len(groups), np.intp)
+    rank[order] = np.arange(len(groups)) - starts
+    return rank
+
+
 def _solve_component(
-    rows: NDArray[np.intp], columns: NDArray[np.intp], distances: NDArray[np.float64]
+    row: NDArray[np.intp],
+    column: NDArray[np.intp],
+    distances: NDArray[np.float64],
+    shape: tuple[int, int],
 ) -> NDArray[np.intp]:
-    row_names, row = np.unique(rows, return_inverse=True)
-    column_names, column = np.unique(columns, return_inverse=True)
-    n_rows, n_columns = len(row_names), len(column_names)
-    unmatched = (min(n_rows, n_columns) + 1.0) * max(float(distances.max()), 1e-12)
-    if n_rows * n_columns > _DENSE_CELLS:
+    """Solve one component whose edges come in ascending distance."""
+    unmatched = (min(shape) + 1.0) * max(float(distances[-1]), 1e-12)
+    if shape[0] * shape[1] > _DENSE_CELLS:
         return _solve_sparse(row, column, distances, unmatched)
-    cost = np.full((n_rows, n_columns), unmatched)
-    edge = np.full((n_rows, n_columns), -1, np.intp)
+    cost = np.full(shape, unmatched)
+    edge = np.full(shape, -1, np.intp)
     cost[row, column] = distances
     edge[row, column] = np.arange(len(row))
     picked = edge[linear_sum_assignment(cost)]
