@@ -24,13 +24,18 @@ class CameraMaps:
         Mean without light, ADU. Some calibrations hold it relative to the camera's baseline.
     variance_adu2 : array, shape (y, x)
         Variance without light, ADU².
-    gain_adu_per_e : array, shape (y, x)
-        ADU per photo-electron.
+    gain_e_per_adu : array, shape (y, x)
+        Photo-electrons per ADU, as stored.
     """
 
     offset_adu: NDArray[np.float64]
     variance_adu2: NDArray[np.float64]
-    gain_adu_per_e: NDArray[np.float64]
+    gain_e_per_adu: NDArray[np.float64]
+
+    @property
+    def gain_adu_per_e(self) -> NDArray[np.float64]:
+        """ADU per photo-electron."""
+        return 1 / self.gain_e_per_adu
 
 
 def read_camera_maps(path: Path | str, *, transpose: bool = True) -> CameraMaps:
@@ -47,7 +52,9 @@ def read_camera_maps(path: Path | str, *, transpose: bool = True) -> CameraMaps:
     Returns
     -------
     CameraMaps
-        Plain float64 arrays, shape (y, x).
+        Plain float64 arrays, shape (y, x). The gain is taken to be electrons per ADU (0.47 for a
+        Hamamatsu Flash 4: then its read noise comes out at the specified 1.6 electrons); a file
+        with ADU per electron has to be inverted first.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -52,6 +53,11 @@ class FrameSource:
 
     def __enter__(self) -> FrameSource:
         return self
+
+    def __del__(self) -> None:
+        # A reader that nobody holds any more has no one left to close it.
+        with suppress(AttributeError, OSError):
+            self.close()
 
     def __exit__(
         self,

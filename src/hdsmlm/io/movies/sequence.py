@@ -94,8 +94,11 @@ def open_sequence(
     if len(paths) == 1:
         return opener(paths[0], allow_truncated)
     parts: list[MovieInfo] = []
+    siblings: set[Path] = set()  # files that an OME-TIFF before them has brought along
     notes: tuple[str, ...] = ()
     for position, path in enumerate(paths):
+        if path in siblings:
+            continue
         try:
             info = _info(path, opener, False)
         except TruncatedMovieError as error:
@@ -109,6 +112,7 @@ def open_sequence(
             if error.readable_frames:
                 parts.append(_info(path, opener, True))
             break
+        siblings.update(info.paths if len(info.paths) > 1 else ())
         parts.append(info)
         _require_same(parts[0], info)
     _require_same(parts[0], parts[-1])

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hdsmlm.errors import MissingExtraError, MovieError, TruncatedMovieError
+from hdsmlm.errors import HdsmlmError, MissingExtraError, MovieError, TruncatedMovieError
 from hdsmlm.io.movies.frames import (
     FrameSource,
     plausible_pixel_size_nm,
@@ -70,8 +71,9 @@ def open_nd2(path: Path, *, allow_truncated: bool = False) -> FrameSource:  # no
         When the library is not installed.
     """
     library = _library("nd2", "to read Nikon nd2 movies")
-    file = _opened(library.ND2File, path)
-    try:
+    with _opening(path) as stack:
+        file = library.ND2File(path)
+        stack.callback(file.close)
         sizes = {str(axis): int(size) for axis, size in dict(file.sizes).items()}
         if sizes.get("S", 1) > 1 or sizes.get("P", 1) > 1:
             axis, what = ("P", "positions") if sizes.get("P", 1) > 1 else ("S", "colours")
@@ -84,9 +86,6 @@ def open_nd2(path: Path, *, allow_truncated: bool = False) -> FrameSource:  # no
         voxel = file.voxel_size()
         pixel = plausible_pixel_size_nm(voxel.x * NM_PER_UM, voxel.y * NM_PER_UM)
         info = _info(path, shape, np.dtype(file.dtype), pixel, notes)
-    except Exception:
-        file.close()
-        raise
 
     def fetch(start: int, stop: int) -> NDArray[np.generic]:
         return np.stack([np.asarray(file.read_frame(frame)) for frame in range(start, stop)])
@@ -105,12 +104,10 @@ def open_dcimg(path: Path, *, allow_truncated: bool = False) -> FrameSource:  # 
         When the library is not installed.
     """
     library = _library("dcimg", "to read Hamamatsu DCIMG movies")
-    file = _opened(lambda name: library.DCIMGFile(str(name)), path)
-    try:
+    with _opening(path) as stack:
+        file = library.DCIMGFile(str(path))
+        stack.callback(file.close)
         info = _info(path, tuple(int(size) for size in file.shape), np.dtype(file.dtype))
-    except Exception:
-        file.close()
-        raise
     return LibraryMovie(info, lambda start, stop: np.array(file[start:stop]), file.close)
 
 
@@ -127,8 +124,9 @@ def open_sif(path: Path, *, allow_truncated: bool = False) -> FrameSource:  # no
         When the library is not installed.
     """
     library = _library("sif_parser", "to read Andor SIF movies")
-    frames, _ = _opened(lambda name: library.np_open(str(name), lazy="memmap"), path)
-    info = _info(path, frames.shape, frames.dtype)
+    with _opening(path), path.open("rb") as stream:
+        frames, _ = library.np_open(stream, lazy="memmap")
+        info = _info(path, frames.shape, frames.dtype)
     return LibraryMovie(info, lambda start, stop: np.array(frames[start:stop]), lambda: None)
 
 
@@ -139,20 +137,26 @@ def _library(name: str, purpose: str) -> Any:
         raise MissingExtraError(name, "io", purpose) from error
 
 
-def _opened(opener: Callable[[Path], Any], path: Path) -> Any:
-    try:
-        return opener(path)
-    except Exception as error:  # each library raises classes of its own
-        if "mmap length is greater" in str(error) or isinstance(error, EOFError):
-            raise TruncatedMovieError(
-                f"{path}: the file is shorter than its header says ({error}); copy or save it "
-                "again, or export the readable frames as TIFF with the camera's program",
-                0,
+@contextmanager
+def _opening(path: Path) -> Iterator[ExitStack]:
+    """Turn what a library raises over a bad file into our errors, and close what was opened."""
+    with ExitStack() as stack:
+        try:
+            yield stack
+        except HdsmlmError:
+            raise
+        except Exception as error:  # each library raises classes of its own
+            if "mmap length is greater" in str(error) or isinstance(error, EOFError):
+                raise TruncatedMovieError(
+                    f"{path}: the file is shorter than its header says ({error}); copy or save it "
+                    "again, or export the readable frames as TIFF with the camera's program",
+                    0,
+                ) from error
+            raise MovieError(
+                f"{path}: the file cannot be read ({type(error).__name__}: {error}); it may be cut "
+                "off or damaged. Copy or save it again, or export it as TIFF"
             ) from error
-        raise MovieError(
-            f"{path}: the file cannot be read ({type(error).__name__}: {error}); it may be cut off "
-            "or damaged. Copy or save it again, or export it as TIFF"
-        ) from error
+        stack.pop_all()
 
 
 def _info(
