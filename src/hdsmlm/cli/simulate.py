@@ -59,14 +59,14 @@ def command(
     overrides: dict[str, Any] = {"frames": frames, "seed": seed}
     overrides["height"], overrides["width"] = parse_size(size)
     ranges = {
-        "density_per_um2": density,
-        "photons": photons,
-        "background.photons": background,
-        "sigma_px": sigma_px,
-        "pixel_size_nm": pixel_size_nm,
+        "density_per_um2": ("--density", density),
+        "photons": ("--photons", photons),
+        "background.photons": ("--background", background),
+        "sigma_px": ("--sigma-px", sigma_px),
+        "pixel_size_nm": ("--pixel-size-nm", pixel_size_nm),
     }
-    for key, text in ranges.items():
-        overrides[f"simulation.{key}"] = parse_range(text, key)
+    for key, (option, text) in ranges.items():
+        overrides[f"simulation.{key}"] = parse_range(text, option)
     overrides["simulation.cameras"] = only(camera, list(CameraWeights.model_fields), "camera")
     overrides["simulation.psfs"] = only(psf, list(PsfWeights.model_fields), "psf")
     kinds = list(StructureWeights.model_fields)
