@@ -24,7 +24,7 @@ from scipy.special import erf, j0
 
 from hdsmlm.config.psf import DiffractionPsfConfig
 from hdsmlm.imaging.psf import PsfImages
-from hdsmlm.imaging.stamp_kernel import add_stamps
+from hdsmlm.imaging.stamp_kernel import add_stamps, tabulate_stamps
 
 REACH_PX = 12
 """Half-width of the table."""
@@ -149,20 +149,16 @@ class DiffractionPsf:
     @cached_property
     def _cumulative(self) -> NDArray[np.float64]:
         """C on a grid of ``PHASES`` steps per pixel, shape (plane, y, x), odd in x and y."""
-        fine = 2 * PHASES  # two samples per table step and axis
-        n = REACH_PX * fine
-        centre_px = (np.arange(n) + 0.5) / fine
+        n = REACH_PX * PHASES
+        centre_px = (np.arange(n) + 0.5) / PHASES
         r_px = np.hypot(centre_px[:, None], centre_px)
-        samples = 12 * n
-        grid_px = np.linspace(0, REACH_PX * np.sqrt(2), samples)
-        coarse_px = np.linspace(0, REACH_PX * np.sqrt(2), 500)
+        grid_px = np.linspace(0, REACH_PX * np.sqrt(2), 4000)
+        coarse_px = np.linspace(0, REACH_PX * np.sqrt(2), 400)
         profile = self.radial_profile(coarse_px * self.config.pixel_size_nm, self._planes_nm)
         dense = CubicSpline(coarse_px, profile, axis=1)(grid_px)
-        nearest = np.rint(r_px * ((samples - 1) / grid_px[-1])).astype(np.intp)
-        density = np.take(dense, nearest, axis=1)
-        pairs = density[:, 0::2] + density[:, 1::2]
-        cells = pairs[:, :, 0::2] + pairs[:, :, 1::2]
-        quadrant = np.zeros((len(cells), n // 2 + 1, n // 2 + 1))
+        nearest = np.rint(r_px * ((len(grid_px) - 1) / grid_px[-1])).astype(np.intp)
+        cells = np.take(dense, nearest, axis=1)
+        quadrant = np.zeros((len(cells), n + 1, n + 1))
         np.cumsum(np.cumsum(cells, axis=1), axis=2, out=quadrant[:, 1:, 1:])
         quadrant /= 4 * quadrant[:, -1:, -1:]
         half = np.concatenate([-quadrant[:, :0:-1], quadrant], axis=1)
@@ -176,13 +172,7 @@ class DiffractionPsf:
     @cached_property
     def _stamps(self) -> NDArray[np.float32]:
         """Images at every phase, shape (plane, phase_y, phase_x, 2·reach + 1, 2·reach + 1)."""
-        size = 2 * REACH_PX + 2
-        edges = (np.arange(size) - REACH_PX) * PHASES
-        index = np.clip(edges - np.arange(PHASES + 1)[:, None], -REACH_PX * PHASES, None)
-        index = np.minimum(index, REACH_PX * PHASES) + REACH_PX * PHASES
-        columns = np.diff(self._cumulative.astype(np.float32)[:, :, index], axis=-1)
-        stamps = np.diff(columns[:, index], axis=2)  # (plane, phase_y, y, phase_x, x)
-        return np.ascontiguousarray(stamps.transpose(0, 1, 3, 2, 4))
+        return tabulate_stamps(self._cumulative, REACH_PX, PHASES)
 
 
 @cache

@@ -57,8 +57,14 @@ class Precision:
 
 def expected_photons(model: EmitterModel, psf: Psf, shape: tuple[int, int]) -> NDArray[np.float64]:
     """Return ``sum_i N_i·h(x_i, y_i, z_i) + b``, shape (y, x)."""
-    images = psf.images(*model.position.T, shape)
+    images = psf.images(*_columns(model.position), shape)
     return np.einsum("n,nyx->yx", model.photons, images.share) + model.background
+
+
+def _columns(
+    position: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    return position[:, 0], position[:, 1], position[:, 2]
 
 
 def photon_gradients(model: EmitterModel, psf: Psf, shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -66,7 +72,7 @@ def photon_gradients(model: EmitterModel, psf: Psf, shape: tuple[int, int]) -> N
 
     Order: all x, all y, all z (3D PSFs only), all photons, background.
     """
-    images = psf.images(*model.position.T, shape)
+    images = psf.images(*_columns(model.position), shape)
     weight = model.photons[:, None, None]
     parts = [weight * images.by_x, weight * images.by_y]
     if psf.is_3d:

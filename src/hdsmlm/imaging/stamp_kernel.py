@@ -71,3 +71,43 @@ def add_stamps(
             for column in range(len(target)):
                 target[column] += photons[i] * source[column]
     return peak
+
+
+@numba.njit(nogil=True, cache=True)
+def tabulate_stamps(
+    cumulative: NDArray[np.float64], reach: int, phases: int
+) -> NDArray[np.float32]:
+    """Return the images of a PSF at every phase, from its integral over rectangles.
+
+    Parameters
+    ----------
+    cumulative : array, shape (planes, 2·reach·phases + 1, 2·reach·phases + 1)
+        Integral of the PSF from the axis to (x, y), on a grid of ``phases`` steps per pixel.
+    reach : int
+        Half-width of the table in pixels; the PSF ends there.
+    phases : int
+        Steps per pixel.
+
+    Returns
+    -------
+    array, shape (planes, phases + 1, phases + 1, 2·reach + 1, 2·reach + 1)
+        As :func:`add_stamps` takes it.
+    """
+    planes, size, last = len(cumulative), 2 * reach + 1, 2 * reach * phases
+    stamps = np.empty((planes, phases + 1, phases + 1, size, size), np.float32)
+    for plane in range(planes):
+        table = cumulative[plane]
+        for phase_y in range(phases + 1):
+            for phase_x in range(phases + 1):
+                stamp = stamps[plane, phase_y, phase_x]
+                for row in range(size):
+                    top = max(row * phases - phase_y, 0)
+                    bottom = min((row + 1) * phases - phase_y, last)
+                    left = 0
+                    for column in range(size):
+                        right = min((column + 1) * phases - phase_x, last)
+                        stamp[row, column] = (table[bottom, right] - table[bottom, left]) - (
+                            table[top, right] - table[top, left]
+                        )
+                        left = right
+    return stamps
