@@ -2,21 +2,23 @@
 
 ::
 
-    HdsmlmError                 anything that a user can cause and mend; the program ends with exit code 2
+    HdsmlmError                 anything that a user can cause and mend; exit code 2
     ├── ConfigError             a value or key in a configuration
     ├── MovieError              a movie that cannot be read or used
     │   └── TruncatedMovieError a movie that ends early; carries how many frames are readable
     ├── TableError              an emitter table that cannot be read or used
     ├── BundleError             a model folder that is missing, incomplete or corrupt
-    ├── OutputError             a result that cannot be written (rights, full disk, foreign file in the way)
-    └── MissingExtraError       an optional library that the request needs is not installed
-    Interrupted                 stopped by the user; what is finished is kept and can be resumed (exit code 130)
+    ├── OutputError             a result that cannot be written (rights, full disk, name taken)
+    ├── MissingExtraError       an optional library that the request needs is not installed
+    └── Interrupted             stopped by the user; finished parts are kept; exit code 130
 
 Each message says what was wanted, what came, and what to do next. Errors of the program itself
 (bugs) are ordinary Python exceptions and keep their traceback.
 """
 
 from __future__ import annotations
+
+import importlib.util
 
 
 class HdsmlmError(Exception):
@@ -75,7 +77,13 @@ class MissingExtraError(HdsmlmError):
         self.extra = extra
 
 
-class Interrupted(HdsmlmError):
+class Interrupted(HdsmlmError):  # noqa: N818 - a request, not an error
     """The user stopped the run; finished parts are kept and the same command resumes."""
 
     exit_code = 130
+
+
+def require_extra(library: str, extra: str, purpose: str) -> None:
+    """Raise :class:`MissingExtraError` unless ``library`` is installed; does not import it."""
+    if importlib.util.find_spec(library) is None:
+        raise MissingExtraError(library, extra, purpose)

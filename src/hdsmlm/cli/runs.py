@@ -9,9 +9,9 @@ import typer
 
 
 def command(
-    tracking: Annotated[
-        Path, typer.Argument(help="Folder of the MLflow record.")
-    ] = Path("runs/tracking"),
+    tracking: Annotated[Path, typer.Argument(help="Folder of the MLflow record.")] = Path(
+        "runs/tracking"
+    ),
 ) -> None:
     """List the recorded training runs and their scores."""
     from rich.console import Console

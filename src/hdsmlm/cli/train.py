@@ -34,11 +34,14 @@ def command(
 ) -> None:
     """Train a model on fresh simulated samples; resumable, tracked, ends with a bundle."""
     os.environ["KERAS_BACKEND"] = backend
-    from hdsmlm.cli.progress import progress_listener
+    from hdsmlm.cli.progress import progress_bar
     from hdsmlm.config.base import load_section, parse_assignments
     from hdsmlm.config.run import RunConfig
-    from hdsmlm.errors import Interrupted
-    from hdsmlm.pipelines.train_run import RunRequest, run_training
+    from hdsmlm.errors import Interrupted, require_extra
+
+    for library in ("keras", backend, "mlflow"):
+        require_extra(library, "jax" if library == "jax" else "train", "to train a network")
+    from hdsmlm.pipelines.train import RunRequest, run_training
 
     overrides = parse_assignments(set_ or [])
     if workers is not None:
@@ -50,12 +53,12 @@ def command(
         tracking=None if no_tracking else (tracking or out.parent / "tracking"),
         overwrite=overwrite,
     )
-    with progress_listener() as listener:
+    with progress_bar() as listener:
         result = run_training(request, listener)
     if result.bundle is not None:
-        typer.echo(f"finished: the model is in {result.bundle}")
+        typer.echo(f"{result.outcome.reason}: the model is in {result.bundle.folder}")
         return
-    where = f"step {result.step} of {request.config.training.steps}"
-    if result.reason == "interrupted":
+    where = f"step {result.outcome.progress.step} of {request.config.training.steps}"
+    if result.outcome.reason == "interrupted":
         raise Interrupted(f"at {where}; run the same command again to go on")
-    typer.echo(f"{result.reason} at {where}; run the same command again to go on")
+    typer.echo(f"{result.outcome.reason} at {where}; run the same command again to go on")

@@ -13,7 +13,7 @@ class LossConfig(Section):
     """Hybrid Tversky loss ``L = λ·(1 - TI)^γ + (1 - λ)·CE``."""
 
     tversky_weight: float = Field(0.02, ge=0.0, le=1.0)
-    """λ: share of the Tversky term; the rest is cross-entropy, which keeps the counts calibrated."""
+    """λ: share of the Tversky term; the rest, cross-entropy, keeps the counts calibrated."""
     false_positive_weight: float = Field(0.5, gt=0.0, le=2.0)
     """α in ``TI = TP / (TP + α·FP + β·FN)``."""
     false_negative_weight: float = Field(0.5, gt=0.0, le=2.0)

@@ -7,8 +7,9 @@ The run folder holds ``config.yaml`` (every field), ``checkpoint.npz`` while the
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +17,165 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.bundle import Bundle
 from hdsmlm.config.base import load_section, section_to_yaml
 from hdsmlm.config.run import RunConfig
-from hdsmlm.errors import ConfigError
+from hdsmlm.config.test_set import TestSetConfig
+from hdsmlm.errors import ConfigError, OutputError
 from hdsmlm.io.writing import atomic_path, output_folder
-from hdsmlm.pipelines.validation import ValidationSet
+from hdsmlm.pipelines.finish import finish_run
+from hdsmlm.pipelines.validation import ValidationSet, draw_validation
 from hdsmlm.records.events import Event, Listener, silent
-from hdsmlm.tracking.tracker import Tracker
+from hdsmlm.tracking.mlflow_tracker import MlflowTracker
+from hdsmlm.tracking.tracker import NullTracker, Tracker
 from hdsmlm.training.feed import VALIDATION_SEED
-from hdsmlm.training.trainer import Trainer, TrainingLimits, TrainingOutcome
+from hdsmlm.training.trainer import (
+    MetricSink,
+    Trainer,
+    TrainingLimits,
+    TrainingOutcome,
+    averaged_weights,
+)
 
 CONFIG = "config.yaml"
 HISTORY = "validation.json"
+PICTURES = "validation"
+BUNDLE = "bundle"
 
 
 @dataclass(frozen=True)
-class TrainingResult:
-    """What :func:`train_model` did.
+class RunRequest:
+    """One call of ``hdsmlm train``.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What to train.
+    folder : Path
+        Run folder.
+    max_minutes : float or None
+        Length of this piece; None trains to the end.
+    tracking : Path or None
+        Folder of the MLflow record; None keeps none.
+    overwrite : bool
+        Delete the run that the folder holds.
+    test_set : TestSetConfig
+        What the finished model is scored on.
+    """
+
+    config: RunConfig
+    folder: Path
+    max_minutes: float | None = None
+    tracking: Path | None = None
+    overwrite: bool = False
+    test_set: TestSetConfig = field(default_factory=TestSetConfig)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a piece of a run ended.
 
     Parameters
     ----------
     outcome : TrainingOutcome
         Why it stopped and where it stands.
-    trainer : Trainer
-        Holds the model; with averaged weights when the run is complete.
+    bundle : Bundle or None
+        The model, when the run is complete.
     """
 
     outcome: TrainingOutcome
-    trainer: Trainer
+    bundle: Bundle | None
+
+
+def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
+    """Train, or continue to train; after the last step write the bundle.
+
+    Raises
+    ------
+    ConfigError
+        When the folder holds a run with another configuration.
+    OutputError
+        When the folder cannot be written, or to overwrite it is asked but it holds no run.
+    """
+    config, folder = request.config, request.folder
+    if request.overwrite:
+        _remove_run(folder)
+    output_folder(folder)
+    check_same_run(config, folder)
+    with atomic_path(folder / CONFIG) as temporary:
+        temporary.write_text(section_to_yaml(config), encoding="utf-8")
+    listener(Event("validate", 0, config.training.validation.scenes, "drawing scenes", "scenes"))
+    validation = ValidationSet(config, VALIDATION_SEED)
+
+    def validate(model: keras.Model) -> Mapping[str, float]:
+        scores = validation.score(network_of(model))
+        draw_validation(validation, folder / PICTURES)
+        return scores
+
+    sink = _LateSink()
+    trainer = Trainer(config, folder, validate, sink, listener)
+    tracker = _open_tracker(request, trainer.progress.tracking_id)
+    trainer.progress.tracking_id, sink.target = tracker.run_id, tracker.log_metrics
+    tracker.log_params(config.model_dump(mode="json"))
+    size = trainer.model.count_params()
+    tracker.log_params({"backend": keras.backend.backend(), "weights": size})
+    complete, bundle = False, None
+    try:
+        outcome = trainer.run(TrainingLimits(request.max_minutes))
+        if outcome.complete:
+            bundle = _finish(request, trainer, listener)
+            _record_bundle(tracker, bundle, outcome.progress.step)
+        complete = outcome.complete
+    finally:
+        _write_history(folder, trainer)
+        for path in (folder / CONFIG, folder / HISTORY, folder / PICTURES):
+            if path.exists():
+                tracker.log_file(path)
+        tracker.close(complete)
+    return RunResult(outcome, bundle)
+
+
+class _LateSink:
+    """Passes metrics on; the tracker opens only after the checkpoint has named its run."""
+
+    target: MetricSink | None = None
+
+    def __call__(self, metrics: Mapping[str, float], step: int) -> None:
+        if self.target is not None:
+            self.target(metrics, step)
+
+
+def _open_tracker(request: RunRequest, run_id: str) -> Tracker:
+    if request.tracking is None:
+        return NullTracker()
+    return MlflowTracker(request.tracking, request.config.name, run_id)
+
+
+def _finish(request: RunRequest, trainer: Trainer, listener: Listener) -> Bundle:
+    with averaged_weights(trainer.model):
+        return finish_run(
+            request.config,
+            trainer.model,
+            network_of(trainer.model),
+            trainer.progress,
+            request.folder / BUNDLE,
+            request.test_set,
+            listener,
+        )
+
+
+def _record_bundle(tracker: Tracker, bundle: Bundle, step: int) -> None:
+    headline = bundle.manifest.scores["headline_tier1"]
+    tracker.log_metrics({f"test_{name}": value for name, value in headline.items()}, step)
+    tracker.log_file(bundle.folder, "bundle")
+
+
+def _remove_run(folder: Path) -> None:
+    if not folder.exists():
+        return
+    if any(folder.iterdir()) and not (folder / CONFIG).is_file():
+        raise OutputError(f"{folder} holds no run that could be overwritten; choose another --out")
+    shutil.rmtree(folder)
 
 
 def network_of(model: keras.Model) -> Any:
@@ -84,53 +216,9 @@ def check_same_run(config: RunConfig, folder: Path) -> None:
     if before != now:
         changed = ", ".join(_differences(before, now))
         raise ConfigError(
-            f"{folder} holds a run with another configuration ({changed}); continue it with its own "
-            f"{CONFIG}, choose another --out, or give --overwrite to start afresh"
+            f"{folder} holds a run with another configuration ({changed}); continue it with "
+            f"its own {CONFIG}, choose another --out, or give --overwrite to start afresh"
         )
-
-
-def train_model(
-    config: RunConfig,
-    folder: Path,
-    tracker: Tracker,
-    limits: TrainingLimits,
-    listener: Listener = silent,
-) -> TrainingResult:
-    """Train, or continue to train, the model of ``config`` in ``folder``.
-
-    Raises
-    ------
-    ConfigError
-        When the folder holds another run.
-    OutputError
-        When the folder cannot be written.
-    """
-    output_folder(folder)
-    check_same_run(config, folder)
-    with atomic_path(folder / CONFIG) as temporary:
-        temporary.write_text(section_to_yaml(config), encoding="utf-8")
-    listener(Event("validate", 0, config.training.validation.scenes, "drawing scenes", "scenes"))
-    validation = ValidationSet(config, VALIDATION_SEED)
-
-    def validate(model: keras.Model) -> Mapping[str, float]:
-        return validation.score(network_of(model))
-
-    trainer = Trainer(config, folder, validate, tracker.log_metrics, listener)
-    trainer.progress.tracking_id = tracker.run_id
-    tracker.log_params(config.model_dump(mode="json"))
-    tracker.log_params(
-        {"backend": keras.backend.backend(), "weights": trainer.model.count_params()}
-    )
-    complete = False
-    try:
-        outcome = trainer.run(limits)
-        complete = outcome.complete
-    finally:
-        _write_history(folder, trainer)
-        tracker.log_file(folder / CONFIG)
-        tracker.log_file(folder / HISTORY)
-        tracker.close(complete)
-    return TrainingResult(outcome, trainer)
 
 
 def _write_history(folder: Path, trainer: Trainer) -> None:

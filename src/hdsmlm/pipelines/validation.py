@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from hdsmlm.config.prediction import DecodingConfig
 from hdsmlm.config.run import RunConfig
 from hdsmlm.evaluation.matching import match_knn
+from hdsmlm.evaluation.overlay import draw_overlay, scored_marks
 from hdsmlm.evaluation.scores import DetectionScore, score, tiers
 from hdsmlm.inference.decode import decode
 from hdsmlm.labels.counts import Labels, count_labels
@@ -102,3 +104,24 @@ def cross_entropy(scenes: list[LabelledScene], probabilities: list[NDArray[np.fl
         total -= float(np.sum(scene.labels.weights * np.log(np.maximum(true, 1e-7))))
         weight += float(scene.labels.weights.sum())
     return total / weight
+
+
+def draw_validation(validation: ValidationSet, folder: Path, count: int = 3) -> list[Path]:
+    """Write overlays of the middle frames of the first scenes: correct, missed, false."""
+    pictures = []
+    scored = zip(validation.scenes, validation.probabilities, strict=True)
+    for index, (scene, p) in enumerate(list(scored)[:count]):
+        middle = len(p) // 2
+        found = decode(p, DecodingConfig(), pixel_size_nm=scene.pixel_size_nm)
+        matching = match_knn(scene.emitters, found, scene.pixel_size_nm)
+        marks = scored_marks(scene.emitters, found, matching, middle, scene.pixel_size_nm)
+        pictures.append(
+            draw_overlay(
+                scene.frames[middle],
+                marks,
+                folder / f"scene_{index}.png",
+                scene.pixel_size_nm,
+                f"validation scene {index}, frame {middle}",
+            )
+        )
+    return pictures

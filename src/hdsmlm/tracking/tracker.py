@@ -26,7 +26,7 @@ class Tracker(Protocol):
         """Copy a file, or a folder's files, into the record."""
 
     def close(self, complete: bool) -> None:
-        """End this piece of the record; ``complete`` says whether the run needs no further piece."""
+        """End this piece of the record; ``complete``: the run needs no further piece."""
 
 
 @dataclass(frozen=True)

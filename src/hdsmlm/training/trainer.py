@@ -167,13 +167,12 @@ class Trainer:
 
 @contextmanager
 def _stop_request(keeper: _Keeper) -> Iterator[None]:
-    """Let the first Ctrl-C or termination end the run after the current step; a second one at once."""
+    """Let the first Ctrl-C or termination end the run after its step; a second one at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def ask(number: int, frame: object) -> None:
-        del frame
+    def ask(*_: object) -> None:
         if keeper.interrupted:
             raise KeyboardInterrupt
         keeper.interrupted = True

@@ -1,0 +1,172 @@
+"""The model card: what a model was trained on, how it was tested, what it reached, its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hdsmlm.config.run import RunConfig
+from hdsmlm.config.test_set import TestSetConfig
+from hdsmlm.pipelines.calibrate import CalibrationResult
+from hdsmlm.pipelines.test_set import CaseScore, TestSetScores
+from hdsmlm.training.checkpoint import Progress
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Everything that the card states.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The training run.
+    progress : Progress
+        Steps, time, validation history.
+    calibration : CalibrationResult
+        Confidence and decoding.
+    test_set : TestSetConfig
+        What was tested on.
+    scores : TestSetScores
+        What was reached.
+    weights : int
+        Number of trained weights.
+    backend : str
+        Keras backend of the training.
+    """
+
+    config: RunConfig
+    progress: Progress
+    calibration: CalibrationResult
+    test_set: TestSetConfig
+    scores: TestSetScores
+    weights: int
+    backend: str
+
+
+def write_card(facts: CardFacts) -> str:
+    """Return the card as Markdown; every number in it was measured in this run."""
+    return "\n".join(
+        [
+            f"# Model card: {facts.config.name}",
+            "",
+            "A 3D U-Net that gives every pixel of every frame of a single-molecule localization",
+            "microscopy movie the probability of 0, 1, 2 or 3+ emitters.",
+            "",
+            *_training(facts),
+            *_calibration(facts),
+            *_headline(facts),
+            *_reference(facts),
+            *_limits(facts),
+        ]
+    )
+
+
+def _training(facts: CardFacts) -> list[str]:
+    simulation, training = facts.config.simulation, facts.config.training
+    samples = facts.progress.step * training.batch_size
+    history = facts.progress.history
+    lines = [
+        "## Training",
+        "",
+        "- Data: simulated only, every sample drawn afresh; the ranges are in `config.yaml`: "
+        f"density {_span(simulation.density_per_um2)} per µm², "
+        f"photons {_span(simulation.photons)}, "
+        f"background {_span(simulation.background.photons)} photons per pixel, "
+        f"PSF sigma {_span(simulation.sigma_px)} px, "
+        f"pixels of {_span(simulation.pixel_size_nm)} nm; EMCCD, sCMOS and ideal cameras.",
+        f"- {facts.weights:,} weights; {facts.progress.step:,} steps of {training.batch_size} "
+        "patches "
+        f"({samples:,} samples of {training.frames}×{training.patch_px}×{training.patch_px}), "
+        f"{facts.progress.seconds / 60:.0f} minutes, Keras on {facts.backend}, "
+        f"{training.precision}.",
+        "- Labels: emitters with SNR < 2 were excluded from learning.",
+    ]
+    if history:
+        head = "| step | validation loss | recall | precision | F1 |"
+        lines += ["", head, "|---|---|---|---|---|"]
+        picks = sorted({round(k * (len(history) - 1) / 7) for k in range(8)})
+        lines += [
+            f"| {row['step']:.0f} | {row['loss']:.4f} | {row['recall']:.3f} "
+            f"| {row['precision']:.3f} | {row['f1']:.3f} |"
+            for row in (history[index] for index in picks)
+        ]
+    return [*lines, ""]
+
+
+def _calibration(facts: CardFacts) -> list[str]:
+    result = facts.calibration
+    biases = ", ".join(f"{value:+.3f}" for value in result.calibration.class_bias)
+    return [
+        "## Calibration and decoding",
+        "",
+        "On scenes apart from training and test: temperature "
+        f"{result.calibration.temperature:.3f}, "
+        f"class biases {biases} (folded into the last convolution); cross-entropy "
+        f"{result.loss_before:.5f} → {result.loss_after:.5f}. Decoding threshold "
+        f"{result.decoding.threshold:.2f}, kernel {result.decoding.kernel_sigma_px:.1f} px.",
+        "",
+    ]
+
+
+def _headline(facts: CardFacts) -> list[str]:
+    scores, test_set = facts.scores, facts.test_set
+    return [
+        "## Scores on the fixed simulated test set, tier 1 (SNR ≥ 2)",
+        "",
+        f"Seed {test_set.seed}, {test_set.scenes_per_case} scenes of "
+        f"{'×'.join(map(str, test_set.shape))} per case; uniform fields, photons, background, PSF "
+        "width and camera parameters drawn per scene. kNN matching, k = 8, 1.5 px. "
+        "`chance F1` is the score of the same number of random positions.",
+        "",
+        "| case | F1 | recall | precision | chance F1 | tier-1 share | count bias |",
+        "|---|---|---|---|---|---|---|",
+        *(_headline_row(case) for case in scores.headline),
+        f"| **mean** | **{scores.mean('f1'):.3f}** | **{scores.mean('recall'):.3f}** "
+        f"| **{scores.mean('precision'):.3f}** | | | |",
+        "",
+        "Expected calibration error of the probability that a pixel holds an emitter: "
+        f"{scores.expected_calibration_error:.4f}.",
+        "",
+    ]
+
+
+def _headline_row(case: CaseScore) -> str:
+    s = case.tier1
+    return (
+        f"| {case.case.name} | {s.f1:.3f} | {s.recall:.3f} | {s.precision:.3f} "
+        f"| {case.chance_f1:.3f} | {case.reliable_share:.2f} | {case.count_bias:+.3f} |"
+    )
+
+
+def _reference(facts: CardFacts) -> list[str]:
+    return [
+        "## Fixed photons, ALL emitters (tiers 2 and 3 included)",
+        "",
+        "Background 20 photons per pixel, sigma 1.3 px, mean on-time 2 frames.",
+        "",
+        "| case | F1 | recall | precision | RMSE nm | F1 tier 1 |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {case.case.name} | {case.everyone.f1:.3f} | {case.everyone.recall:.3f} "
+            f"| {case.everyone.precision:.3f} | {case.everyone.rmse_nm:.0f} | {case.tier1.f1:.3f} |"
+            for case in facts.scores.reference
+        ),
+        "",
+    ]
+
+
+def _limits(facts: CardFacts) -> list[str]:
+    simulation = facts.config.simulation
+    return [
+        "## Limits",
+        "",
+        "- Positions are the centres of probability mass on the pixel grid, before any fit.",
+        f"- Outside density {_span(simulation.density_per_um2)} per µm², PSF sigma "
+        f"{_span(simulation.sigma_px)} px or pixels of {_span(simulation.pixel_size_nm)} nm the "
+        "model extrapolates; `hdsmlm predict` warns.",
+        "- Trained on simulations: on a real movie check the overlays before trusting the counts.",
+        "",
+    ]
+
+
+def _span(pair: tuple[float, float]) -> str:
+    return f"{pair[0]:g}-{pair[1]:g}"

@@ -1,0 +1,82 @@
+"""Count labels and SNR curation."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hdsmlm.labels.counts import count_labels
+from hdsmlm.records.emitters import Emitters
+
+PIXEL_NM = 100.0
+
+
+def _table(x_px, y_px, snr, frame=None):
+    return Emitters(
+        {
+            "frame": np.zeros(len(x_px)) if frame is None else frame,
+            "x_nm": np.asarray(x_px, float) * PIXEL_NM,
+            "y_nm": np.asarray(y_px, float) * PIXEL_NM,
+            "snr": snr,
+        }
+    )
+
+
+def test_counts_are_clipped_at_three():
+    truth = _table([2.5] * 5 + [4.1], [2.5] * 5 + [1.9], [9.0] * 6)
+    labels = count_labels(truth, (1, 6, 6), PIXEL_NM)
+    assert labels.classes[0, 2, 2] == 3
+    assert labels.classes[0, 1, 4] == 1
+    assert labels.classes.sum() == 4
+
+
+def test_position_on_a_pixel_border_belongs_to_the_pixel_that_starts_there():
+    labels = count_labels(_table([3.0], [2.0], [9.0]), (1, 6, 6), PIXEL_NM)
+    assert labels.classes[0, 2, 3] == 1
+
+
+def test_doubtful_emitter_is_neither_positive_nor_negative():
+    labels = count_labels(_table([2.5], [2.5], [1.99]), (1, 6, 6), PIXEL_NM)
+    assert labels.classes.sum() == 0
+    ignored = np.argwhere(labels.weights[0] == 0)
+    assert len(ignored) == 9
+    assert ignored.min() == 1
+    assert ignored.max() == 3
+
+
+def test_pixel_of_a_reliable_emitter_is_never_ignored():
+    labels = count_labels(_table([2.5, 3.5], [2.5, 2.5], [1.0, 2.0]), (1, 6, 6), PIXEL_NM)
+    assert labels.weights[0, 2, 3] == 1
+    assert labels.classes[0, 2, 3] == 1
+    assert labels.weights.sum() == 36 - 8
+
+
+def test_without_snr_every_emitter_counts():
+    truth = Emitters({"frame": [1], "x_nm": [50.0], "y_nm": [50.0]})
+    labels = count_labels(truth, (2, 3, 3), PIXEL_NM)
+    assert labels.classes[1, 0, 0] == 1
+    assert (labels.weights == 1).all()
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(-2, 10), st.floats(-2, 10), st.floats(0, 6), st.integers(-1, 3)),
+        max_size=40,
+    )
+)
+def test_labels_hold_every_reliable_emitter_inside_once(rows):
+    x, y, snr, frame = (
+        (np.array(column, dtype=float) for column in zip(*rows, strict=True)) if rows else ([],) * 4
+    )
+    truth = _table(x, y, snr, frame)
+    labels = count_labels(truth, (3, 8, 8), PIXEL_NM)
+    inside = (
+        (truth["snr"] >= 2)
+        & (truth["frame"] >= 0) & (truth["frame"] < 3)
+        & (np.floor(truth["x_nm"] / PIXEL_NM) >= 0) & (np.floor(truth["x_nm"] / PIXEL_NM) < 8)
+        & (np.floor(truth["y_nm"] / PIXEL_NM) >= 0) & (np.floor(truth["y_nm"] / PIXEL_NM) < 8)
+    )  # fmt: skip
+    assert labels.classes.sum() <= inside.sum()
+    assert (labels.classes > 0).sum() <= inside.sum()
+    if inside.any():
+        assert labels.classes.max() >= 1
+    assert (labels.weights[labels.classes > 0] == 1).all()
