@@ -7,7 +7,7 @@ from hdsmlm.simulation.photophysics import Photophysics, draw_blinks, emissions
 
 
 def _physics(on=2.0, off=15.0, blinks=3.0, fraction=0.0) -> Photophysics:
-    return Photophysics(on, off, blinks, 0.3, fraction)
+    return Photophysics(on, off, blinks, fraction)
 
 
 def _within(sample, expected, spread=None):

@@ -25,7 +25,6 @@ class Photophysics:
     mean_on_frames: float
     mean_off_frames: float
     blinks_per_molecule: float
-    rate_spread: float
     min_fraction: float
 
     def listed_frames_per_blink(self) -> float:

@@ -116,7 +116,6 @@ class Recording:
             conditions.mean_on_frames,
             conditions.mean_off_frames,
             conditions.blinks_per_molecule,
-            conditions.rate_spread,
             conditions.min_fraction,
         )
         self._read_variance = np.broadcast_to(self.camera.input_read_variance_e2, shape)
