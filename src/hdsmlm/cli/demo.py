@@ -27,10 +27,10 @@ def command(
     from rich.console import Console
 
     from hdsmlm.cli.evaluate import print_scores
-    from hdsmlm.cli.progress import progress
+    from hdsmlm.cli.progress import progress_bar
     from hdsmlm.pipelines.demo import run_demo
 
-    with progress() as listener:
+    with progress_bar() as listener:
         demonstration = run_demo(out, model, listener=listener)
     typer.echo(demonstration.summary.to_text())
     print_scores(Console(), demonstration.scored.evaluation)
