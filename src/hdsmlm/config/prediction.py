@@ -24,11 +24,13 @@ class DecodingConfig(Section):
     radius_px: float = Field(2.0, ge=0.5, le=4.0)
     """A unit takes its mass from pixels whose centre lies within this distance of its peak."""
     kernel_sigma_px: float = Field(0.5, ge=0.2, le=2.0)
-    """Standard deviation of the weight that finds peaks and that prefers near mass to far mass."""
+    """Standard deviation of the weight with which mass is integrated to find peaks."""
     floor: float = Field(0.002, ge=0.0, le=0.2)
     """Expected counts below this are taken as zero; keeps empty background cheap."""
     exchange_rounds: int = Field(2, ge=0, le=10)
     """Rounds in which neighbouring units exchange mass in proportion to their nearness."""
+    exchange_sigma_px: float = Field(0.35, ge=0.1, le=1.0)
+    """Standard deviation of that nearness; certain units nearer than twice this would merge."""
 
 
 class CalibrationConfig(Section):

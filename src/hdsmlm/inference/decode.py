@@ -6,13 +6,12 @@ The map of expected counts ``E = P1 + 2·P2 + 3·P3`` keeps it. Per frame:
 1. **Integrate.** ``S = g * E`` with the weight ``g(d) = exp(-d² / 2s²)``, s = ``kernel_sigma_px``,
    cut off at ``radius_px``.
 2. **Peak.** Take the highest local maximum of S; equal values go to the lower raster index.
-3. **Peel.** Take one unit of mass, or what is there, within ``radius_px``: pixel k gives
-   ``E_k·min(1, λ·g_k)`` with λ such that the sum is 1, so the nearest mass goes first and a farther
-   ring is shared evenly. A unit of at least ``threshold`` becomes an emitter; its mass leaves E
-   and S, and 2 goes on until no peak is left.
-4. **Exchange.** Neighbouring units share the mass around them in proportion to g around their
-   positions (expectation step of a mixture of equal units), which undoes what the first peel took
-   from its neighbour. Each emitter lies at the centre of its share.
+3. **Peel.** Take one unit of mass, or what is there, within ``radius_px``, the nearest first; of
+   the last ring of equally distant pixels each gives the same part of its mass. A unit of at least
+   ``threshold`` becomes an emitter; its mass leaves E and S, and 2 goes on until no peak is left.
+4. **Exchange.** Neighbouring units share the mass that they took in proportion to g around their
+   positions, now with s = ``exchange_sigma_px`` (a mixture of equal units), which undoes what the
+   first peel took from its neighbour. Each emitter lies at the centre of its share.
 
 A decision depends on the map within a few ``radius_px`` of it, so a cut-out decodes like the whole
 frame away from its rim, and no result depends on threads or tiles.
@@ -101,10 +100,10 @@ def peel_units(expected: NDArray[np.floating], config: DecodingConfig) -> Units:
     row = padded.shape[1]
     mass = padded.ravel()
     near = _Neighbourhood(config, row)
-    units = _peel(
-        mass.copy(), row, near.reach, near.steps, near.weights, near.ring_ends, config.threshold
-    )
-    _exchange(mass, units, row, near.steps, config.kernel_sigma_px, config.exchange_rounds)
+    left = mass.copy()
+    units = _peel(left, row, near.reach, near.steps, near.weights, near.ring_ends, config.threshold)
+    taken = mass - left
+    _exchange(taken, units, row, near.steps, config.exchange_sigma_px, config.exchange_rounds)
     # A pixel's index is its centre, half a pixel from the corner that positions count from.
     return Units(units[:, 3] - _PAD_PX + 0.5, units[:, 2] - _PAD_PX + 0.5, units[:, 1])
 
@@ -200,28 +199,21 @@ def _drop_top(heap_score, heap_index, size):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _share(mass, index, steps, weights, ring_ends, parts):  # type: ignore[no-untyped-def]
+def _share(mass, index, steps, ring_ends, parts):  # type: ignore[no-untyped-def]
     """Fill ``parts`` with the share of each pixel's mass that one unit at ``index`` takes."""
-    available = 0.0
-    weighted = 0.0
-    for k in range(steps.size):
-        available += mass[index + steps[k]]
-        weighted += weights[k] * mass[index + steps[k]]
-    if available <= 1.0:
-        parts[:] = 1.0
-        return
-    whole = 0.0
+    parts[:] = 0.0
+    lacking = 1.0
     start = 0
     for ring in range(ring_ends.size):
-        if weighted <= 0.0 or (1.0 - whole) * weights[start] < weighted:
-            break
+        there = 0.0
         for k in range(start, ring_ends[ring]):
-            parts[k] = 1.0
-            whole += mass[index + steps[k]]
-            weighted -= weights[k] * mass[index + steps[k]]
+            there += mass[index + steps[k]]
+        part = 1.0 if there <= lacking else lacking / there
+        parts[start : ring_ends[ring]] = part
+        lacking -= part * there
+        if part < 1.0:
+            break
         start = ring_ends[ring]
-    for k in range(start, steps.size):
-        parts[k] = (1.0 - whole) / weighted * weights[k] if weighted > 0.0 else 0.0
 
 
 @njit(nogil=True, cache=True)
@@ -284,7 +276,7 @@ def _peel(mass, row, reach, steps, weights, ring_ends, threshold):  # type: igno
             available += mass[index + steps[k]]
         if available < threshold:
             continue
-        _share(mass, index, steps, weights, ring_ends, parts)
+        _share(mass, index, steps, ring_ends, parts)
         units[n, 0] = index
         units[n, 1], units[n, 2], units[n, 3] = _take_unit(
             mass, score, index, row, steps, weights, parts
@@ -305,7 +297,7 @@ def _peel(mass, row, reach, steps, weights, ring_ends, threshold):  # type: igno
 
 @njit(nogil=True, cache=True)
 def _exchange(mass, units, row, steps, sigma_px, rounds):  # type: ignore[no-untyped-def]
-    """Share the mass around neighbouring units by nearness; update their centres in place."""
+    """Share the mass taken by neighbouring units by nearness; update their centres in place."""
     claims = np.zeros(mass.size)
     weight = np.empty((len(units), steps.size))
     for _ in range(rounds):
