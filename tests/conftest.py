@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Return the folder of real and third-party data beside the project; skip where it is absent."""
+    """Return the folder of real and third-party data; skip where it is not beside the project."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the real movies and tables (../shared/data) are not beside this checkout")

@@ -1,9 +1,9 @@
 """Count labels and the weights of the loss (SNR curation).
 
 For each frame and pixel the label is the number of reliable emitters (SNR >= 2) whose centre lies
-in the pixel, clipped at 3: classes 0, 1, 2, 3+. An emitter with SNR < 2 is excluded from learning: its
-3x3 pixels get weight 0, unless a reliable emitter's centre lies in that pixel. It is neither taught
-as an emitter nor as background.
+in the pixel, clipped at 3: classes 0, 1, 2, 3+. An emitter with SNR < 2 is excluded from learning:
+its 3x3 pixels get weight 0, unless a reliable emitter's centre lies in that pixel. It is neither
+taught as an emitter nor as background.
 """
 
 from __future__ import annotations

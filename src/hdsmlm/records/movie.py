@@ -49,7 +49,7 @@ class MovieReader(Protocol):
         """Shape, dtype, metadata."""
 
     def read(self, start: int, stop: int) -> NDArray[np.generic]:
-        """Return frames ``start`` to ``stop - 1`` as (t, y, x) in the stored dtype, native byte order.
+        """Return frames ``start`` to ``stop - 1`` as (t, y, x), stored dtype, native byte order.
 
         Raises
         ------
