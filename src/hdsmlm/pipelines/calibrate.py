@@ -126,8 +126,9 @@ def _sample(
         rows = p.transpose(0, 2, 3, 1).reshape(-1, p.shape[1])
         classes = scene.labels.classes.ravel().astype(np.intp)
         weights = scene.labels.weights.ravel().astype(np.float64)
-        dull = (classes == 0) & (rows[:, 0] > 0.98)
-        chosen = ~dull
+        counts = weights > 0
+        dull = counts & (classes == 0) & (rows[:, 0] > 0.98)
+        chosen = counts & ~dull
         thinned = np.flatnonzero(dull)[::keep_one_in]
         chosen[thinned] = True
         weights[thinned] *= dull.sum() / max(len(thinned), 1)

@@ -6,68 +6,55 @@ import tempfile
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import keras
 
 from hdsmlm.bundle import Bundle, BundleContent, BundleManifest, TrainedRange, write_bundle
 from hdsmlm.config.base import section_to_yaml
 from hdsmlm.config.run import RunConfig
 from hdsmlm.config.test_set import TestSetConfig
 from hdsmlm.network.export import export_onnx
-from hdsmlm.network.unet3d import fold_calibration
 from hdsmlm.pipelines.calibrate import CalibrationResult, calibrate
 from hdsmlm.pipelines.model_card import CardFacts, write_card
 from hdsmlm.pipelines.test_set import score_bundle
-from hdsmlm.pipelines.validation import Network, draw_labelled_scenes
+from hdsmlm.pipelines.validation import draw_labelled_scenes
 from hdsmlm.records.events import Listener, silent
 from hdsmlm.records.provenance import Provenance
-from hdsmlm.training.checkpoint import Progress
 from hdsmlm.training.feed import CALIBRATION_SEED
+from hdsmlm.training.trainer import Trainer
 
 CALIBRATION_SCENES = 48
 """Scenes on which confidence and decoding are calibrated."""
 
 
 def finish_run(
-    config: RunConfig,
-    model: keras.Model,
-    network: Network,
-    progress: Progress,
-    target: Path,
-    test_set: TestSetConfig,
-    listener: Listener = silent,
+    trainer: Trainer, target: Path, test_set: TestSetConfig, listener: Listener = silent
 ) -> Bundle:
     """Write the bundle of a trained model; its scores were measured on the exported ONNX graph.
 
     Parameters
     ----------
-    config : RunConfig
-        The run.
-    model : keras.Model
+    trainer : Trainer
         Holds the averaged weights; the calibration is folded into them here.
-    network : callable
-        Runs ``model`` on normalized frames.
-    progress : Progress
-        Steps, time, history; stated in the card and the provenance.
     target : Path
         Bundle folder; an older bundle there is replaced.
     test_set : TestSetConfig
         What the scores are measured on.
+    listener : callable
+        Receives progress.
     """
+    config = trainer.config
     scenes = draw_labelled_scenes(config, CALIBRATION_SEED, CALIBRATION_SCENES)
-    calibration = calibrate(network, scenes, listener)
+    calibration = calibrate(trainer.network, scenes, listener)
     correction = calibration.calibration
-    fold_calibration(model, 1.0 / correction.temperature, correction.class_bias)
+    trainer.fold_calibration(1.0 / correction.temperature, correction.class_bias)
     with tempfile.TemporaryDirectory() as scratch:
         weights, onnx = Path(scratch) / "model.weights.h5", Path(scratch) / "model.onnx"
-        model.save_weights(weights)
+        trainer.model.save_weights(weights)
         export_onnx(weights, config.network, onnx)
         content = BundleContent(
             onnx=onnx,
             weights=weights,
             config_yaml=section_to_yaml(config),
-            provenance=_provenance(config, progress),
+            provenance=_provenance(trainer),
             model_card="",
         )
         manifest = _manifest(config, calibration)
@@ -75,12 +62,12 @@ def finish_run(
         scores = score_bundle(untested, test_set, listener=listener)
         facts = CardFacts(
             config,
-            progress,
+            trainer.progress,
             calibration,
             test_set,
             scores,
-            weights=model.count_params(),
-            backend=keras.backend.backend(),
+            weights=trainer.n_weights,
+            backend=trainer.backend,
         )
         return write_bundle(
             target,
@@ -90,14 +77,14 @@ def finish_run(
         )
 
 
-def _provenance(config: RunConfig, progress: Progress) -> Provenance:
-    state = asdict(progress)
+def _provenance(trainer: Trainer) -> Provenance:
+    state = asdict(trainer.progress)
     state.pop("history")
-    facts: dict[str, Any] = {
-        "run": config.model_dump(mode="json"),
+    facts = {
+        "run": trainer.config.model_dump(mode="json"),
         "progress": state,
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
+        "keras": trainer.keras_version,
+        "backend": trainer.backend,
     }
     return Provenance(stage="train", config=facts, parents={"samples": "simulated on the fly"})
 

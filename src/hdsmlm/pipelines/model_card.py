@@ -80,6 +80,9 @@ def _training(facts: CardFacts) -> list[str]:
         f"{training.precision}.",
         "- Labels: emitters with SNR < 2 were excluded from learning.",
     ]
+    if len(facts.progress.plans) > 1:
+        plans = ", ".join(f"{total} from step {first}" for first, total in facts.progress.plans)
+        lines.append(f"- The length of the run was planned anew while it ran: {plans} on.")
     if history:
         head = "| step | validation loss | recall | precision | F1 |"
         lines += ["", head, "|---|---|---|---|---|"]

@@ -74,7 +74,7 @@ class TestSetScores:
     headline, reference : tuple of CaseScore
         Cases in the order of the config.
     expected_calibration_error : float
-        Of the probability that a pixel holds an emitter, over the headline cases.
+        Of the probability that a pixel holds an emitter, over the pixels where it is not near 0.
     """
 
     __test__ = False
@@ -132,7 +132,7 @@ def score_bundle(
     """Simulate the test set, predict it with a bundle, decode and score."""
     scorer = _Scorer(bundle, config, engine, listener)
     headline = tuple(scorer.score(case) for case in config.headline)
-    error = scorer.calibration.result().expected_calibration_error
+    error = scorer.calibration.result().ece_occupied
     return TestSetScores(headline, tuple(scorer.score(case) for case in config.reference), error)
 
 

@@ -13,10 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-from numpy.typing import NDArray
-
 from hdsmlm.bundle import Bundle
 from hdsmlm.config.base import load_section, section_to_yaml
 from hdsmlm.config.run import RunConfig
@@ -24,7 +20,7 @@ from hdsmlm.config.test_set import TestSetConfig
 from hdsmlm.errors import ConfigError, OutputError
 from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.pipelines.finish import finish_run
-from hdsmlm.pipelines.validation import ValidationSet, draw_validation
+from hdsmlm.pipelines.validation import Network, ValidationSet, draw_validation
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.tracking.mlflow_tracker import MlflowTracker
 from hdsmlm.tracking.tracker import NullTracker, Tracker
@@ -34,13 +30,14 @@ from hdsmlm.training.trainer import (
     Trainer,
     TrainingLimits,
     TrainingOutcome,
-    averaged_weights,
 )
 
 CONFIG = "config.yaml"
 HISTORY = "validation.json"
 PICTURES = "validation"
 BUNDLE = "bundle"
+FREE_TO_CHANGE = ("workers", "checkpoint_minutes", "steps")
+"""Training fields that a continued run may change; a new length is noted in the provenance."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +104,8 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
     listener(Event("validate", 0, config.training.validation.scenes, "drawing scenes", "scenes"))
     validation = ValidationSet(config, VALIDATION_SEED)
 
-    def validate(model: keras.Model) -> Mapping[str, float]:
-        scores = validation.score(network_of(model))
+    def validate(network: Network) -> Mapping[str, float]:
+        scores = validation.score(network)
         draw_validation(validation, folder / PICTURES)
         return scores
 
@@ -117,8 +114,7 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
     tracker = _open_tracker(request, trainer.progress.tracking_id)
     trainer.progress.tracking_id, sink.target = tracker.run_id, tracker.log_metrics
     tracker.log_params(config.model_dump(mode="json"))
-    size = trainer.model.count_params()
-    tracker.log_params({"backend": keras.backend.backend(), "weights": size})
+    tracker.log_params({"backend": trainer.backend, "weights": trainer.n_weights})
     complete, bundle = False, None
     try:
         outcome = trainer.run(TrainingLimits(request.max_minutes))
@@ -152,16 +148,8 @@ def _open_tracker(request: RunRequest, run_id: str) -> Tracker:
 
 
 def _finish(request: RunRequest, trainer: Trainer, listener: Listener) -> Bundle:
-    with averaged_weights(trainer.model):
-        return finish_run(
-            request.config,
-            trainer.model,
-            network_of(trainer.model),
-            trainer.progress,
-            request.folder / BUNDLE,
-            request.test_set,
-            listener,
-        )
+    with trainer.averaged():
+        return finish_run(trainer, request.folder / BUNDLE, request.test_set, listener)
 
 
 def _record_bundle(tracker: Tracker, bundle: Bundle, step: int) -> None:
@@ -178,26 +166,6 @@ def _remove_run(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def network_of(model: keras.Model) -> Any:
-    """Return a function from normalized frames (t, y, x) to probabilities (t, 4, y, x)."""
-
-    def run(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = keras.ops.convert_to_tensor(frames[None, ..., None])
-        probabilities = keras.ops.convert_to_numpy(model(batch, training=False))[0]
-        return np.ascontiguousarray(probabilities.transpose(0, 3, 1, 2), dtype=np.float32)
-
-    if keras.backend.backend() != "torch":
-        return run
-
-    import torch
-
-    def run_without_gradient(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.no_grad():
-            return run(frames)
-
-    return run_without_gradient
-
-
 def check_same_run(config: RunConfig, folder: Path) -> None:
     """Compare ``config`` with the one that the run folder was started with.
 
@@ -210,8 +178,8 @@ def check_same_run(config: RunConfig, folder: Path) -> None:
     if not path.exists():
         return
     before, now = load_section(RunConfig, path).model_dump(), config.model_dump()
-    for values in (before, now):  # how fast, not what
-        for key in ("workers", "checkpoint_minutes"):
+    for values in (before, now):
+        for key in FREE_TO_CHANGE:
             values["training"].pop(key)
     if before != now:
         changed = ", ".join(_differences(before, now))

@@ -42,6 +42,8 @@ class Progress:
         Run id at the tracker, so that a resumed run continues the same record.
     history : list of dict
         Validation scores with their step.
+    plans : list of [int, int]
+        (first step, total steps) of every length that the run was planned with.
     """
 
     step: int = 0
@@ -51,6 +53,7 @@ class Progress:
     stale: int = 0
     tracking_id: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
+    plans: list[list[int]] = field(default_factory=list)
 
 
 def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:
@@ -74,9 +77,9 @@ def load_checkpoint(path: Path, model: keras.Model) -> Progress:
         When the file is damaged or belongs to another architecture.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(
             f"{path} is damaged ({error}); delete it to start the run afresh"
         ) from None

@@ -6,24 +6,28 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from hdsmlm.config.run import RunConfig
 from hdsmlm.network.losses import HybridTversky
 from hdsmlm.network.schedule import WarmupCosineStepLR
-from hdsmlm.network.unet3d import build_unet3d
+from hdsmlm.network.unet3d import build_unet3d, fold_calibration
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.training.checkpoint import FILE, Progress, load_checkpoint, save_checkpoint
 from hdsmlm.training.feed import SampleFeed
 
-Validator = Callable[[keras.Model], Mapping[str, float]]
-"""Scores the model on the fixed validation set; must return ``loss`` among the scores."""
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""Normalized frames (t, y, x) to probabilities (t, 4, y, x)."""
+
+Validator = Callable[[Network], Mapping[str, float]]
+"""Scores the network on the fixed validation set; must return ``loss`` among the scores."""
 
 MetricSink = Callable[[Mapping[str, float], int], None]
 """Receives metrics and their step; the tracker's ``log_metrics``."""
@@ -139,6 +143,39 @@ class Trainer:
         self.progress = Progress()
         if self.checkpoint.exists():
             self.progress = load_checkpoint(self.checkpoint, self.model)
+        plans, steps = self.progress.plans, config.training.steps
+        if not plans or plans[-1][1] != steps:
+            plans.append([self.progress.step, steps])
+
+    @property
+    def n_weights(self) -> int:
+        """Number of trained weights."""
+        return int(self.model.count_params())
+
+    @property
+    def backend(self) -> str:
+        """Keras backend that trains."""
+        return str(keras.backend.backend())
+
+    @property
+    def keras_version(self) -> str:
+        """Version of Keras."""
+        return str(keras.__version__)
+
+    def network(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the model as it is: normalized (t, y, x) to probabilities (t, 4, y, x)."""
+        with _no_gradient():
+            batch = keras.ops.convert_to_tensor(frames[None, ..., None])
+            probabilities = keras.ops.convert_to_numpy(self.model(batch, training=False))[0]
+        return np.ascontiguousarray(probabilities.transpose(0, 3, 1, 2), dtype=np.float32)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put the moving average of the weights into the model for a while."""
+        return averaged_weights(self.model)
+
+    def fold_calibration(self, scale: float, bias: tuple[float, ...]) -> None:
+        """Fold a correction of the confidence into the last convolution."""
+        fold_calibration(self.model, scale, bias)
 
     def run(self, limits: TrainingLimits) -> TrainingOutcome:
         """Train until the last step, the time limit, stagnation or Ctrl-C; always checkpoint."""
@@ -183,6 +220,15 @@ def _stop_request(keeper: _Keeper) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _no_gradient() -> AbstractContextManager[Any]:
+    """On torch, keep no graph while only predicting."""
+    if keras.backend.backend() != "torch":
+        return nullcontext()
+    import torch
+
+    return torch.no_grad()
 
 
 def _as_tuples(batches: Any) -> Iterator[tuple[Any, Any, Any]]:
@@ -258,8 +304,8 @@ class _Keeper(keras.callbacks.Callback):
     def _validate(self) -> None:
         trainer = self.trainer
         progress = trainer.progress
-        with averaged_weights(trainer.model):
-            scores = dict(trainer.validate(trainer.model))
+        with trainer.averaged():
+            scores = dict(trainer.validate(trainer.network))
         trainer.sink({f"val_{name}": value for name, value in scores.items()}, progress.step)
         progress.history.append({"step": progress.step, **scores})
         if scores["loss"] < progress.best_loss:
