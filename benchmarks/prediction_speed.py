@@ -1,0 +1,195 @@
+"""Frames of 256x256 a second, per engine and precision, beside a network of DECODE's shape.
+
+    python benchmarks/prediction_speed.py [--model wolf] [--frames 16] [--size 256]
+
+All rows are measured in one run, in turns, and the best of the repeats counts, so that other work
+on the machine weighs on all alike. Without ``--model`` the shipped model is used; where none is
+shipped, an untrained network of the default configuration (its speed is the same).
+
+The reference of compute is written here from the description in Speiser et al., Nature Methods 18,
+1082 (2021): each of three frames goes through the same U-Net, their features through a second one;
+two stages deep, 48 initial features doubled at each stage, two 3x3 convolutions per stage with ELU,
+then heads of a 3x3 and a 1x1 convolution. It has random weights and finds nothing: it only does as
+much arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=None)
+    parser.add_argument("--frames", type=int, default=16, help="frames answered per call")
+    parser.add_argument("--size", type=int, default=256, help="height and width, pixels")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None)
+    options = parser.parse_args()
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+
+    from hdsmlm.bundle import load_bundle, shipped_models
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or next(iter(shipped_models()), None)
+        bundle = load_bundle(model) if model else untrained(Path(folder))
+        runs = {**engines(bundle, options), **reference(options)}
+        best = dict.fromkeys(runs, np.inf)
+        for round_number in range(options.repeats + 1):
+            for name, (call, frames) in runs.items():
+                start = time.perf_counter()
+                call()
+                if round_number:  # the first warms up
+                    best[name] = min(best[name], (time.perf_counter() - start) / frames)
+    slowest = best["DECODE-shaped, torch f32"]
+    print(
+        f"model {bundle.manifest.name}, {options.size}x{options.size} pixels, "
+        f"{options.frames} frames per call"
+    )
+    for name, seconds in best.items():
+        print(f"{name:28s} {1 / seconds:8.2f} frames/s {slowest / seconds:7.1f} x DECODE-shaped")
+
+
+def engines(bundle: object, options: argparse.Namespace) -> dict[str, tuple[Callable, int]]:
+    """Return calls that answer for the frames of one chunk, margins included, and decoding."""
+    from hdsmlm.config.prediction import DecodingConfig
+    from hdsmlm.inference.decode import decode
+    from hdsmlm.inference.engines import build_engine
+    from hdsmlm.inference.predictor import Predictor
+
+    margin = bundle.manifest.receptive_frames
+    rng = np.random.default_rng(0)
+    frames = rng.uniform(-1, 1, (options.frames + 2 * margin, options.size, options.size)).astype(
+        np.float32
+    )
+    keep = slice(margin, margin + options.frames)
+    rows = [("openvino", "f32"), ("openvino", "bf16"), ("onnxruntime", "f32"), ("keras", "f32")]
+    runs: dict[str, tuple[Callable, int]] = {}
+    for name, precision in rows:
+        engine = build_engine(name, bundle, precision=precision, threads=options.threads)
+        predictor = Predictor(engine, bundle.manifest)
+        runs[f"{name} {precision}"] = (
+            lambda predictor=predictor: predictor.predict(frames, keep),
+            options.frames,
+        )
+    # About 1 certain emitter per square micrometre of 100 nm pixels, spread over 3x3 pixels.
+    expected = np.zeros((options.size, options.size))
+    for y, x in rng.integers(1, options.size - 1, (655, 2)):
+        expected[y - 1 : y + 2, x - 1 : x + 2] += np.outer([0.2, 0.6, 0.2], [0.2, 0.6, 0.2])
+    map_ = np.zeros((options.frames, 4, options.size, options.size), np.float32)
+    map_[:, 1] = np.minimum(expected, 1)
+    map_[:, 0] = 1 - map_[:, 1]
+    runs["decoding alone, 1 thread"] = (
+        lambda: decode(map_, DecodingConfig(), pixel_size_nm=100.0),
+        options.frames,
+    )
+    return runs
+
+
+def reference(options: argparse.Namespace) -> dict[str, tuple[Callable, int]]:
+    """Return a call of the DECODE-shaped network on two frames' windows."""
+    import torch
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    network = decode_shaped().eval()
+    windows = torch.randn(2, 3, options.size, options.size)
+
+    def call() -> None:
+        with torch.inference_mode():
+            network(windows)
+
+    return {"DECODE-shaped, torch f32": (call, 2)}
+
+
+def decode_shaped() -> object:
+    import torch
+    from torch import nn
+
+    def pair(n_in: int, n_out: int) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(n_in, n_out, 3, padding=1),
+            nn.ELU(),
+            nn.Conv2d(n_out, n_out, 3, padding=1),
+            nn.ELU(),
+        )
+
+    class UNet(nn.Module):
+        def __init__(self, n_in: int, n_first: int = 48, depth: int = 2) -> None:
+            super().__init__()
+            widths = [n_first * 2**level for level in range(depth + 1)]
+            self.down = nn.ModuleList(
+                pair(a, b) for a, b in zip([n_in, *widths[:-2]], widths[:-1], strict=True)
+            )
+            self.bottom = pair(widths[-2], widths[-1])
+            ups = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
+            self.halve = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in ups)
+            self.up = nn.ModuleList(pair(2 * b, b) for _, b in ups)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            skips = []
+            for block in self.down:
+                x = block(x)
+                skips.append(x)
+                x = nn.functional.max_pool2d(x, 2)
+            x = self.bottom(x)
+            for halve, block, skip in zip(self.halve, self.up, reversed(skips), strict=True):
+                x = halve(nn.functional.interpolate(x, scale_factor=2))
+                x = block(torch.cat([x, skip], 1))
+            return x
+
+    class Stacked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frame, self.context = UNet(1), UNet(3 * 48)
+            # Probability; x, y, z, photons; their uncertainties; background.
+            self.heads = nn.ModuleList(
+                nn.Sequential(nn.Conv2d(48, 48, 3, padding=1), nn.ELU(), nn.Conv2d(48, n, 1))
+                for n in (1, 4, 4, 1)
+            )
+
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            features = [self.frame(frames[:, index : index + 1]) for index in range(3)]
+            joined = self.context(torch.cat(features, 1))
+            return torch.cat([head(joined) for head in self.heads], 1)
+
+    return Stacked()
+
+
+def untrained(folder: Path) -> object:
+    """Write a bundle of an untrained default network."""
+    from hdsmlm.bundle import BundleContent, BundleManifest, write_bundle
+    from hdsmlm.config.network import NetworkConfig
+    from hdsmlm.config.normalization import NormalizationConfig
+    from hdsmlm.network.export import export_onnx
+    from hdsmlm.network.unet3d import build_unet3d
+    from hdsmlm.records.provenance import Provenance
+
+    config = NetworkConfig()
+    weights = folder / "network.weights.h5"
+    build_unet3d(config).save_weights(weights)
+    export_onnx(weights, config, folder / "network.onnx")
+    manifest = BundleManifest(
+        name="untrained",
+        description="Random weights.",
+        created="",
+        network=config.model_dump(mode="json"),
+        normalization=NormalizationConfig(),
+        window_frames=5,
+        receptive_frames=config.receptive_frames,
+        receptive_px=config.receptive_px,
+        spatial_multiple=config.spatial_multiple,
+    )
+    content = BundleContent(folder / "network.onnx", weights, "{}\n", Provenance("x", {}), "")
+    return write_bundle(folder / "bundle", manifest, content)
+
+
+if __name__ == "__main__":
+    main()
