@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,34 +11,33 @@ from hdsmlm.bundle import Bundle
 from hdsmlm.errors import BundleError, ConfigError
 from hdsmlm.inference.engines import ENGINES, build_engine, onnxruntime_engine, resolve_engine
 from hdsmlm.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
-
-ONNX_ENGINES = ["openvino", "onnxruntime"]
+from hdsmlm.inference.predictor import Predictor
 
 
 def frames(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ONNX_ENGINES)
+@pytest.mark.parametrize("name", ENGINES)
 class TestConformance:
     @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (1, 5, 16, 24), (2, 3, 12, 8), (1, 9, 8, 40)])
-    def test_shape_and_sum(self, tiny_bundle: Bundle, name: str, shape: tuple[int, ...]) -> None:
-        answer = build_engine(name, tiny_bundle).run(frames(*shape))
+    def test_shape_and_sum(self, unet_bundle: Bundle, name: str, shape: tuple[int, ...]) -> None:
+        answer = build_engine(name, unet_bundle).run(frames(*shape))
         assert answer.shape == (*shape, 4)
         assert answer.dtype == np.float32
         assert np.all(answer >= 0)
         np.testing.assert_allclose(answer.sum(-1), 1, atol=1e-5)
 
     def test_same_answer_twice_and_after_another_shape(
-        self, tiny_bundle: Bundle, name: str
+        self, unet_bundle: Bundle, name: str
     ) -> None:
-        engine = build_engine(name, tiny_bundle)
+        engine = build_engine(name, unet_bundle)
         first = engine.run(frames(1, 5, 16, 24)).copy()
         engine.run(frames(1, 2, 8, 8))
         np.testing.assert_array_equal(engine.run(frames(1, 5, 16, 24)), first)
 
-    def test_samples_of_a_batch_do_not_mix(self, tiny_bundle: Bundle, name: str) -> None:
-        engine = build_engine(name, tiny_bundle)
+    def test_samples_of_a_batch_do_not_mix(self, unet_bundle: Bundle, name: str) -> None:
+        engine = build_engine(name, unet_bundle)
         batch = frames(3, 4, 8, 12)
         together = engine.run(batch).copy()
         for index in range(3):
@@ -44,37 +45,53 @@ class TestConformance:
                 engine.run(batch[index : index + 1])[0], together[index], atol=2e-6
             )
 
-    def test_takes_slices_of_a_larger_array(self, tiny_bundle: Bundle, name: str) -> None:
-        engine = build_engine(name, tiny_bundle)
+    def test_takes_slices_of_a_larger_array(self, unet_bundle: Bundle, name: str) -> None:
+        engine = build_engine(name, unet_bundle)
         large = frames(1, 6, 20, 20)
         part = large[:, 1:5, 4:16, ::1][:, :, :, 4:12]
         np.testing.assert_array_equal(engine.run(part).copy(), engine.run(part.copy()))
 
-    def test_agrees_with_the_other_engine(self, tiny_bundle: Bundle, name: str) -> None:
-        reference = build_engine("onnxruntime", tiny_bundle).run(frames(1, 5, 24, 32))
-        answer = build_engine(name, tiny_bundle).run(frames(1, 5, 24, 32))
+    def test_agrees_with_the_other_engine(self, unet_bundle: Bundle, name: str) -> None:
+        reference = build_engine("onnxruntime", unet_bundle).run(frames(1, 5, 24, 32))
+        answer = build_engine(name, unet_bundle).run(frames(1, 5, 24, 32))
         np.testing.assert_allclose(answer, reference, atol=1e-5)
 
     def test_threads_do_not_change_the_answer_beyond_rounding(
-        self, tiny_bundle: Bundle, name: str
+        self, unet_bundle: Bundle, name: str
     ) -> None:
-        one = build_engine(name, tiny_bundle, threads=1).run(frames(1, 5, 16, 16))
-        two = build_engine(name, tiny_bundle, threads=2).run(frames(1, 5, 16, 16))
+        one = build_engine(name, unet_bundle, threads=1).run(frames(1, 5, 16, 16))
+        two = build_engine(name, unet_bundle, threads=2).run(frames(1, 5, 16, 16))
         np.testing.assert_allclose(one, two, atol=2e-6)
 
-    def test_says_who_runs_where(self, tiny_bundle: Bundle, name: str) -> None:
-        engine = build_engine(name, tiny_bundle)
+    def test_says_who_runs_where(self, unet_bundle: Bundle, name: str) -> None:
+        engine = build_engine(name, unet_bundle)
         assert engine.name == name
         assert "f32" in engine.device
 
-    def test_a_graph_that_is_none_is_a_clear_error(
-        self, tiny_bundle: Bundle, name: str, tmp_path_factory: pytest.TempPathFactory
-    ) -> None:
-        folder = tmp_path_factory.mktemp("broken")
-        (folder / "model.onnx").write_bytes(b"this is no graph")
-        broken = Bundle(folder, tiny_bundle.manifest, "")
-        with pytest.raises(BundleError, match=r"model\.onnx cannot be run by"):
-            build_engine(name, broken)
+
+@pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
+def test_a_graph_that_is_none_is_a_clear_error(
+    tiny_bundle: Bundle, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"this is no graph")
+    broken = Bundle(tmp_path, tiny_bundle.manifest, "")
+    with pytest.raises(BundleError, match=r"model\.onnx cannot be run by"):
+        build_engine(name, broken)
+
+
+def test_weights_of_another_network_are_a_clear_error(unet_bundle: Bundle) -> None:
+    network = {**unet_bundle.manifest.network, "widths": [4, 16]}
+    other = unet_bundle.manifest.model_copy(update={"network": network})
+    with pytest.raises(BundleError, match=r"does not fit the network that bundle\.yaml describes"):
+        build_engine("keras", Bundle(unet_bundle.folder, other, ""))
+
+
+def test_tiled_equals_untiled_on_the_real_network(unet_bundle: Bundle) -> None:
+    engine = build_engine("onnxruntime", unet_bundle)
+    values = frames(5, 70, 61)
+    whole = Predictor(engine, unet_bundle.manifest).predict(values)
+    tiled = Predictor(engine, unet_bundle.manifest, tile_px=16).predict(values)
+    np.testing.assert_allclose(tiled, whole, atol=5e-6)
 
 
 def test_the_answer_depends_on_exactly_the_stated_neighbourhood(tiny_bundle: Bundle) -> None:
@@ -116,6 +133,6 @@ def test_an_unknown_provider_names_those_there_are(tiny_bundle: Bundle) -> None:
 
 
 def test_keras_needs_the_weights(tiny_bundle: Bundle) -> None:
-    pytest.importorskip("keras")
+    pytest.importorskip("torch")
     with pytest.raises(BundleError, match="holds no Keras weights"):
         build_engine("keras", tiny_bundle)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +17,8 @@ from hdsmlm.errors import BundleError, MissingExtraError
 class KerasEngine:
     """Rebuilds the network from the bundle's description and runs it with its Keras weights.
 
+    The backend is the one that the environment variable ``KERAS_BACKEND`` names, else torch.
+
     Parameters
     ----------
     bundle : Bundle
@@ -23,6 +28,7 @@ class KerasEngine:
     name = "keras"
 
     def __init__(self, bundle: Bundle):
+        os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras' own default is TensorFlow
         try:
             import keras
 
@@ -40,8 +46,11 @@ class KerasEngine:
         )
         self._model = build_unet3d(config)
         try:
-            self._model.load_weights(bundle.weights_path)
-        except (ValueError, OSError) as error:
+            with warnings.catch_warnings():
+                # Keras only warns where it leaves a layer with its random weights.
+                warnings.simplefilter("error", UserWarning)
+                self._model.load_weights(bundle.weights_path)
+        except (ValueError, OSError, UserWarning) as error:
             raise BundleError(
                 f"{bundle.weights_path} does not fit the network that bundle.yaml describes: "
                 f"{str(error).splitlines()[0]}. Export the bundle again"
