@@ -16,8 +16,8 @@ def _with(config: RunConfig, **training) -> RunConfig:
     return config.model_copy(update={"training": config.training.model_copy(update=training)})
 
 
-def _batches(config, first_step, count):
-    with SampleFeed(config, first_step) as feed:
+def _batches(config, first_step, count, workers=0):
+    with SampleFeed(config, first_step, workers) as feed:
         return list(islice(iter(feed), count))
 
 
@@ -38,7 +38,7 @@ def test_resumed_feed_continues_the_sequence(tiny):
 
 def test_worker_processes_change_nothing(tiny):
     alone = _batches(tiny, 1, 3)
-    shared = _batches(_with(tiny, workers=1), 1, 3)
+    shared = _batches(tiny, 1, 3, workers=1)
     assert all(_same(a, b) for a, b in zip(alone, shared, strict=True))
 
 

@@ -10,7 +10,7 @@ import typer
 import hdsmlm
 from hdsmlm.errors import HdsmlmError, Interrupted
 
-from hdsmlm.cli import demo, evaluate, models, predict, runs, simulate, train  # isort: skip
+from hdsmlm.cli import demo, evaluate, models, predict, runs, score, simulate, train  # isort: skip
 
 app = typer.Typer(
     name="hdsmlm",
@@ -25,6 +25,7 @@ for name, module in (
     ("train", train),
     ("predict", predict),
     ("evaluate", evaluate),
+    ("score", score),
     ("models", models),
     ("runs", runs),
     ("demo", demo),

@@ -79,8 +79,9 @@ class TrainingConfig(Section):
     """Global norm to which gradients are clipped."""
     ema_momentum: float = Field(0.999, ge=0.0, lt=1.0)
     """Momentum of the moving average of the weights that is validated and shipped; 0 is off."""
-    workers: int = Field(1, ge=0)
-    """Processes that draw samples; 0 draws in the training process."""
+    workers: int | None = Field(None, ge=0)
+    """Processes that draw samples; 0 draws in the training process; null takes one beside a CPU and
+    all cores but one beside a GPU."""
     checkpoint_minutes: float = Field(3.0, gt=0.0)
     """Minutes between checkpoints."""
     schedule: ScheduleConfig = ScheduleConfig()

@@ -21,7 +21,7 @@ from hdsmlm.records.provenance import Provenance
 from hdsmlm.training.feed import CALIBRATION_SEED
 from hdsmlm.training.trainer import Trainer
 
-CALIBRATION_SCENES = 48
+CALIBRATION_SCENES = 40
 """Scenes on which confidence and decoding are calibrated."""
 
 
@@ -48,7 +48,7 @@ def finish_run(
     trainer.fold_calibration(1.0 / correction.temperature, correction.class_bias)
     with tempfile.TemporaryDirectory() as scratch:
         weights, onnx = Path(scratch) / "model.weights.h5", Path(scratch) / "model.onnx"
-        trainer.model.save_weights(weights)
+        trainer.save_weights(weights)
         export_onnx(weights, config.network, onnx)
         content = BundleContent(
             onnx=onnx,

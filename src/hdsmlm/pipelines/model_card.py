@@ -97,13 +97,11 @@ def _training(facts: CardFacts) -> list[str]:
 
 def _calibration(facts: CardFacts) -> list[str]:
     result = facts.calibration
-    biases = ", ".join(f"{value:+.3f}" for value in result.calibration.class_bias)
     return [
         "## Calibration and decoding",
         "",
         "On scenes apart from training and test: temperature "
-        f"{result.calibration.temperature:.3f}, "
-        f"class biases {biases} (folded into the last convolution); cross-entropy "
+        f"{result.calibration.temperature:.3f} (folded into the last convolution); cross-entropy "
         f"{result.loss_before:.5f} → {result.loss_after:.5f}. Decoding threshold "
         f"{result.decoding.threshold:.2f}, kernel {result.decoding.kernel_sigma_px:.1f} px.",
         "",
@@ -126,7 +124,14 @@ def _headline(facts: CardFacts) -> list[str]:
         f"| **mean** | **{scores.mean('f1'):.3f}** | **{scores.mean('recall'):.3f}** "
         f"| **{scores.mean('precision'):.3f}** | | | |",
         "",
-        "Expected calibration error of the probability that a pixel holds an emitter: "
+        "Recall by SNR, all cases pooled:",
+        "",
+        "| SNR | " + " | ".join(part.label for part in scores.by_snr) + " |",
+        "|---" * (len(scores.by_snr) + 1) + "|",
+        "| recall | " + " | ".join(f"{part.score.recall:.3f}" for part in scores.by_snr) + " |",
+        "",
+        "Expected calibration error of the probability that a pixel holds an emitter, over the "
+        "pixels where it is 0.05 or more: "
         f"{scores.expected_calibration_error:.4f}.",
         "",
     ]

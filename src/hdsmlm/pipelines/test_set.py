@@ -10,9 +10,10 @@ import numpy as np
 
 from hdsmlm.bundle import Bundle
 from hdsmlm.config.evaluation import EvaluationConfig
-from hdsmlm.config.prediction import EngineName
+from hdsmlm.config.prediction import EngineName, Precision
 from hdsmlm.config.simulation import SimulationConfig
 from hdsmlm.config.test_set import TestCase, TestSetConfig
+from hdsmlm.evaluation.bins import BinScore, recall_by_snr
 from hdsmlm.evaluation.calibration import CalibrationTally
 from hdsmlm.evaluation.detection import random_placement
 from hdsmlm.evaluation.matching import Field, match_knn
@@ -73,6 +74,8 @@ class TestSetScores:
     ----------
     headline, reference : tuple of CaseScore
         Cases in the order of the config.
+    by_snr : tuple of BinScore
+        Recall by SNR, all headline cases pooled, all tiers.
     expected_calibration_error : float
         Of the probability that a pixel holds an emitter, over the pixels where it is not near 0.
     """
@@ -81,6 +84,7 @@ class TestSetScores:
 
     headline: tuple[CaseScore, ...]
     reference: tuple[CaseScore, ...]
+    by_snr: tuple[BinScore, ...]
     expected_calibration_error: float
 
     def mean(self, name: str) -> float:
@@ -94,6 +98,7 @@ class TestSetScores:
                 name: round(self.mean(name), 4) for name in ("f1", "recall", "precision")
             },
             "expected_calibration_error": round(self.expected_calibration_error, 5),
+            "recall_by_snr": {part.label: round(part.score.recall, 4) for part in self.by_snr},
             "headline": {case.case.name: case.to_dict() for case in self.headline},
             "reference": {case.case.name: case.to_dict() for case in self.reference},
         }
@@ -116,9 +121,7 @@ def simulation_of_case(case: TestCase, config: TestSetConfig) -> SimulationConfi
             "photophysics": base.photophysics.model_copy(
                 update={"mean_on_frames": case.mean_on_frames}
             ),
-            "background": base.background.model_copy(
-                update={"photons": case.background_photons}
-            ),
+            "background": base.background.model_copy(update={"photons": case.background_photons}),
         }
     )
 
@@ -127,26 +130,39 @@ def score_bundle(
     bundle: Bundle,
     config: TestSetConfig,
     engine: EngineName = "auto",
+    precision: Precision = "f32",
     listener: Listener = silent,
 ) -> TestSetScores:
     """Simulate the test set, predict it with a bundle, decode and score."""
-    scorer = _Scorer(bundle, config, engine, listener)
+    predictor = Predictor(build_engine(engine, bundle, precision=precision), bundle.manifest)
+    scorer = _Scorer(bundle, config, predictor, listener)
     headline = tuple(scorer.score(case) for case in config.headline)
+    by_snr = scorer.recall_by_snr()
     error = scorer.calibration.result().ece_occupied
-    return TestSetScores(headline, tuple(scorer.score(case) for case in config.reference), error)
+    reference = tuple(scorer.score(case) for case in config.reference)
+    return TestSetScores(headline, reference, by_snr, error)
 
 
 class _Scorer:
     def __init__(
-        self, bundle: Bundle, config: TestSetConfig, engine: EngineName, listener: Listener
+        self, bundle: Bundle, config: TestSetConfig, predictor: Predictor, listener: Listener
     ) -> None:
         self.bundle = bundle
         self.config = config
         self.listener = listener
-        self.predictor = Predictor(build_engine(engine, bundle), bundle.manifest)
+        self.predictor = predictor
         self.calibration = CalibrationTally()
         self.settings = EvaluationConfig()
+        self.snr: list[tuple[BinScore, ...]] = []
         self.done = 0
+
+    def recall_by_snr(self) -> tuple[BinScore, ...]:
+        """Return the recall by SNR, pooled over the cases scored so far."""
+        pooled = []
+        for parts in zip(*self.snr, strict=True):
+            tp, fn = sum(part.score.tp for part in parts), sum(part.score.fn for part in parts)
+            pooled.append(BinScore(parts[0].low, parts[0].high, DetectionScore(tp, 0, fn)))
+        return tuple(pooled)
 
     def score(self, case: TestCase) -> CaseScore:
         config = self.config
@@ -177,6 +193,7 @@ class _Scorer:
         field = Field(t * self.config.scenes_per_case, height, width, self.config.pixel_size_nm)
         reliable = tiers(truth) == 1
         matching = self._match(truth, found)
+        self.snr.append(recall_by_snr(matching, truth, self.settings.snr_edges))
         rng = np.random.default_rng(self.settings.chance_seed)
         chance = self._match(truth, random_placement(found, field, rng))
         return CaseScore(

@@ -95,23 +95,25 @@ class SampleFeed:
         What to draw.
     first_step : int
         Optimizer step of the first batch; resuming continues the same sequence.
+    workers : int
+        Processes that draw; 0 draws in this process.
 
     Use it as a context manager; ``wait_s`` and ``busy_s`` are the seconds spent waiting for samples
     and the seconds in between (the consumer's work), since the last :meth:`reset_clock`.
     """
 
-    def __init__(self, config: RunConfig, first_step: int = 0) -> None:
+    def __init__(self, config: RunConfig, first_step: int = 0, workers: int = 0) -> None:
         self._config = config
+        self._workers = workers
         self._first_step = first_step
         self._pool: ProcessPoolExecutor | None = None
         self._pending: deque[Future[Patches]] = deque()
         self.reset_clock()
 
     def __enter__(self) -> SampleFeed:
-        workers = self._config.training.workers
-        if workers > 0:
+        if self._workers > 0:
             self._pool = ProcessPoolExecutor(
-                workers,
+                self._workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_be_a_good_neighbour,
             )
@@ -151,7 +153,7 @@ class SampleFeed:
     def _take(self, group: int) -> Patches:
         if self._pool is None:
             return draw_group(self._config, group)
-        ahead = self._config.training.workers + 1
+        ahead = self._workers + 1
         while len(self._pending) < ahead:
             following = group + len(self._pending)
             self._pending.append(self._pool.submit(draw_group, self._config, following))

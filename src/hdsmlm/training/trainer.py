@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -169,6 +170,13 @@ class Trainer:
             probabilities = keras.ops.convert_to_numpy(self.model(batch, training=False))[0]
         return np.ascontiguousarray(probabilities.transpose(0, 3, 1, 2), dtype=np.float32)
 
+    def _workers(self) -> int:
+        """Return the configured number of samplers, or enough to keep this device busy."""
+        wanted = self.config.training.workers
+        if wanted is not None:
+            return wanted
+        return max(1, (os.cpu_count() or 2) - 1) if _trains_on_gpu() else 1
+
     def averaged(self) -> AbstractContextManager[None]:
         """Put the moving average of the weights into the model for a while."""
         return averaged_weights(self.model)
@@ -177,13 +185,19 @@ class Trainer:
         """Fold a correction of the confidence into the last convolution."""
         fold_calibration(self.model, scale, bias)
 
+    def save_weights(self, path: Path) -> None:
+        """Write the weights as they are, without the optimizer's variables."""
+        bare = build_unet3d(self.config.network)
+        bare.set_weights(self.model.get_weights())
+        bare.save_weights(path)
+
     def run(self, limits: TrainingLimits) -> TrainingOutcome:
         """Train until the last step, the time limit, stagnation or Ctrl-C; always checkpoint."""
         remaining = self.config.training.steps - self.progress.step
         if remaining <= 0:
             return TrainingOutcome("finished", self.progress)
         every = self.config.training.validation.every_steps
-        with SampleFeed(self.config, self.progress.step) as feed:
+        with SampleFeed(self.config, self.progress.step, self._workers()) as feed:
             keeper = _Keeper(self, feed, limits)
             first_epoch, epochs = (
                 self.progress.step // every,
@@ -220,6 +234,16 @@ def _stop_request(keeper: _Keeper) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _trains_on_gpu() -> bool:
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    import jax
+
+    return jax.default_backend() != "cpu"
 
 
 def _no_gradient() -> AbstractContextManager[Any]:
@@ -277,7 +301,8 @@ class _Keeper(keras.callbacks.Callback):
 
     def save(self) -> None:
         """Write the checkpoint now."""
-        save_checkpoint(self.trainer.checkpoint, self.trainer.model, self.trainer.progress)
+        # Keras brings the variables up to date (JAX) when a callback asks for its model.
+        save_checkpoint(self.trainer.checkpoint, self.model, self.trainer.progress)
         self.last_save = time.monotonic()
 
     def _stop(self, reason: str) -> None:
@@ -291,7 +316,7 @@ class _Keeper(keras.callbacks.Callback):
         rate = 50 * training.batch_size / max(now - self.window_started, 1e-9)
         metrics = {
             "train_loss": self.train_loss,
-            "learning_rate": float(trainer.model.optimizer.learning_rate),
+            "learning_rate": float(self.model.optimizer.learning_rate),
             "patches_per_s": rate,
             "feed_wait_share": self.feed.wait_share,
         }
@@ -304,7 +329,7 @@ class _Keeper(keras.callbacks.Callback):
     def _validate(self) -> None:
         trainer = self.trainer
         progress = trainer.progress
-        with trainer.averaged():
+        with averaged_weights(self.model):
             scores = dict(trainer.validate(trainer.network))
         trainer.sink({f"val_{name}": value for name, value in scores.items()}, progress.step)
         progress.history.append({"step": progress.step, **scores})
