@@ -15,8 +15,8 @@ import time
 COMMANDS: dict[str, list[str]] = {
     "python -c pass": ["-c", "pass"],
     "import hdsmlm": ["-c", "import hdsmlm"],
-    "hdsmlm --help": ["-m", "hdsmlm.cli.main", "--help"],
-    "hdsmlm predict --help": ["-m", "hdsmlm.cli.main", "predict", "--help"],
+    "hdsmlm --help": ["-m", "hdsmlm", "--help"],
+    "hdsmlm predict --help": ["-m", "hdsmlm", "predict", "--help"],
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from movie_files import dax, picasso_raw, random_frames, spe, tiff_pages, tiff_stack
 
-from hdsmlm.errors import MissingExtraError, MovieError, TruncatedMovieError
+from hdsmlm.errors import MovieError, TruncatedMovieError
 from hdsmlm.io.movies import ArrayMovie, open_movie
 
 FRAMES = random_frames()
@@ -224,19 +224,10 @@ def test_several_ome_series_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "a.ome.tif", "2 image series")
 
 
-def test_a_compression_that_needs_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lzw_compression_is_read(tmp_path: Path) -> None:
     path = tiff_pages(tmp_path / "a.tif", FRAMES, compression="lzw")
     with open_movie(path) as movie:
         np.testing.assert_array_equal(movie.read(0, 7), FRAMES)
-
-    def refuse(*args: object, **options: object) -> None:
-        raise ValueError("<COMPRESSION.LZW: 5> requires the 'imagecodecs' package")
-
-    monkeypatch.setattr(tifffile.TiffPage, "asarray", refuse)
-    with pytest.raises(MissingExtraError, match=r"LZW.*hdsmlm\[io\]"):
-        open_movie(path)
 
 
 def test_files_that_are_no_movies(tmp_path: Path) -> None:

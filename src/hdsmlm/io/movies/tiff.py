@@ -18,7 +18,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from hdsmlm.errors import MissingExtraError, MovieError, TruncatedMovieError
+from hdsmlm.errors import MovieError, TruncatedMovieError
 from hdsmlm.io.movies.flat import FlatLayout, open_flat
 from hdsmlm.io.movies.frames import (
     FrameSource,
@@ -56,8 +56,6 @@ def open_tiff(path: Path, *, allow_truncated: bool = False) -> FrameSource:
         For colour images, channels, pages that differ, or a file that is no usable TIFF.
     TruncatedMovieError
         When pages or their data are missing at the end.
-    MissingExtraError
-        When the compression needs a library of the extra ``io``.
     """
     metadata = _metadata(path)
     if len(metadata.files) > 1:
@@ -201,10 +199,6 @@ class TiffMovie(FrameSource):
         try:
             return page.asarray(maxworkers=1).reshape(self.info.height, self.info.width)
         except Exception as error:  # decoders raise classes of their own
-            if "imagecodecs" in str(error):
-                raise MissingExtraError(
-                    "imagecodecs", "io", f"to read {page.compression.name} compressed TIFF"
-                ) from error
             raise MovieError(
                 f"{self._path}: frame {frame} (counted from 0) cannot be decoded ({error}); the "
                 "file is damaged there. Copy or save it again"
