@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +138,22 @@ def test_keras_needs_the_weights(tiny_bundle: Bundle) -> None:
     pytest.importorskip("torch")
     with pytest.raises(BundleError, match="holds no Keras weights"):
         build_engine("keras", tiny_bundle)
+
+
+def test_openvino_sends_no_report(tiny_bundle: Bundle) -> None:
+    """OpenVINO reports its import over the network unless it is kept from it."""
+    script = (
+        "import sys\n"
+        "from hdsmlm.bundle import load_bundle\n"
+        "from hdsmlm.inference.engines import build_engine\n"
+        "build_engine('openvino', load_bundle(sys.argv[1]))\n"
+        "assert 'openvino' in sys.modules\n"
+        "assert not any(name.startswith('openvino_telemetry') for name in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_bundle.folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

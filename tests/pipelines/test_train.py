@@ -28,7 +28,7 @@ TINY = {
         "workers": 0,
         "checkpoint_minutes": 0.0001,
         "schedule": {"warmup_steps": 2, "learning_rate": 0.01},
-        "validation": {"scenes": 1, "every_steps": 20},
+        "validation": {"scenes": 1, "every_steps": 20, "calibration_scenes": 2, "test_scenes": 1},
     },
 }
 COMMAND = [sys.executable, "-m", "hdsmlm"]

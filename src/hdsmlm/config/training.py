@@ -46,7 +46,7 @@ class ScheduleConfig(Section):
 
 
 class ValidationConfig(Section):
-    """The fixed validation set and early stopping."""
+    """The fixed validation set, early stopping, and what the finished model is measured on."""
 
     scenes: int = Field(8, ge=1)
     """Scenes in the fixed validation set; never used for learning."""
@@ -54,6 +54,10 @@ class ValidationConfig(Section):
     """Optimizer steps between validations."""
     patience: int = Field(0, ge=0)
     """Validations without improvement of the loss before training stops; 0 never stops early."""
+    calibration_scenes: int = Field(40, ge=1)
+    """Scenes on which confidence and decoding of the finished model are calibrated."""
+    test_scenes: int = Field(4, ge=1)
+    """Scenes per case of the fixed test set on which the finished model is scored."""
 
 
 class TrainingConfig(Section):

@@ -21,13 +21,8 @@ from hdsmlm.records.provenance import Provenance
 from hdsmlm.training.feed import CALIBRATION_SEED
 from hdsmlm.training.trainer import Trainer
 
-CALIBRATION_SCENES = 40
-"""Scenes on which confidence and decoding are calibrated."""
 
-
-def finish_run(
-    trainer: Trainer, target: Path, test_set: TestSetConfig, listener: Listener = silent
-) -> Bundle:
+def finish_run(trainer: Trainer, target: Path, listener: Listener = silent) -> Bundle:
     """Write the bundle of a trained model; its scores were measured on the exported ONNX graph.
 
     Parameters
@@ -36,13 +31,12 @@ def finish_run(
         Holds the averaged weights; the calibration is folded into them here.
     target : Path
         Bundle folder; an older bundle there is replaced.
-    test_set : TestSetConfig
-        What the scores are measured on.
     listener : callable
         Receives progress.
     """
-    config = trainer.config
-    scenes = draw_labelled_scenes(config, CALIBRATION_SEED, CALIBRATION_SCENES)
+    config, settings = trainer.config, trainer.config.training.validation
+    test_set = TestSetConfig(scenes_per_case=settings.test_scenes)
+    scenes = draw_labelled_scenes(config, CALIBRATION_SEED, settings.calibration_scenes)
     calibration = calibrate(trainer.network, scenes, listener)
     correction = calibration.calibration
     trainer.fold_calibration(1.0 / correction.temperature, correction.class_bias)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hdsmlm.bundle import Bundle
 from hdsmlm.config.base import load_section, section_to_yaml
 from hdsmlm.config.run import RunConfig
-from hdsmlm.config.test_set import TestSetConfig
 from hdsmlm.errors import ConfigError, OutputError
 from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.pipelines.finish import finish_run
@@ -56,8 +55,6 @@ class RunRequest:
         Folder of the MLflow record; None keeps none.
     overwrite : bool
         Delete the run that the folder holds.
-    test_set : TestSetConfig
-        What the finished model is scored on.
     """
 
     config: RunConfig
@@ -65,7 +62,6 @@ class RunRequest:
     max_minutes: float | None = None
     tracking: Path | None = None
     overwrite: bool = False
-    test_set: TestSetConfig = field(default_factory=TestSetConfig)
 
 
 @dataclass(frozen=True)
@@ -149,7 +145,7 @@ def _open_tracker(request: RunRequest, run_id: str) -> Tracker:
 
 def _finish(request: RunRequest, trainer: Trainer, listener: Listener) -> Bundle:
     with trainer.averaged():
-        return finish_run(trainer, request.folder / BUNDLE, request.test_set, listener)
+        return finish_run(trainer, request.folder / BUNDLE, listener)
 
 
 def _record_bundle(tracker: Tracker, bundle: Bundle, step: int) -> None:

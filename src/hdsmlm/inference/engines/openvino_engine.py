@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,7 @@ class OpenVinoEngine:
     name = "openvino"
 
     def __init__(self, bundle: Bundle, precision: Precision = "f32", threads: int | None = None):
-        import openvino
-
+        openvino = _import_without_telemetry()
         self.device = f"CPU, {precision}"
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -56,3 +56,22 @@ class OpenVinoEngine:
         values = np.ascontiguousarray(frames, dtype=np.float32)[..., None]
         self._request.infer([values], share_inputs=True)
         return self._request.get_output_tensor(0).data
+
+
+def _import_without_telemetry() -> Any:
+    """Import OpenVINO so that it tells nobody: it sends a report when it is imported.
+
+    Where its telemetry package is not to be had, OpenVINO takes a stand-in of its own that is mute.
+    """
+    hidden = "openvino_telemetry"
+    missing = object()
+    before = sys.modules.get(hidden, missing)
+    sys.modules[hidden] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    finally:
+        if before is missing:
+            del sys.modules[hidden]
+        else:
+            sys.modules[hidden] = before  # type: ignore[assignment]
+    return openvino
