@@ -61,6 +61,11 @@ def export_onnx(weights: Path, config: NetworkConfig, target: Path) -> None:
 
 
 def _export_with_torch(weights: Path, config: NetworkConfig, target: Path) -> None:
+    with keras.device("cpu"):  # Keras would bring the traced input to the GPU
+        _trace(weights, config, target)
+
+
+def _trace(weights: Path, config: NetworkConfig, target: Path) -> None:
     import torch
     from torch.export import Dim
 
@@ -77,7 +82,7 @@ def _export_with_torch(weights: Path, config: NetworkConfig, target: Path) -> No
 
     multiple = config.spatial_multiple
     side = 4 * multiple
-    example = torch.zeros(2, 5, side, side, 1, device="cpu")
+    example = torch.zeros(2, 5, side, side, 1)
     sizes = {
         0: Dim("batch"),
         1: Dim("t"),
@@ -87,7 +92,7 @@ def _export_with_torch(weights: Path, config: NetworkConfig, target: Path) -> No
     with atomic_path(target) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside torch's exporter
         torch.onnx.export(
-            Graph().eval().to("cpu"),
+            Graph().eval(),
             (example,),
             str(temporary),
             dynamo=True,
