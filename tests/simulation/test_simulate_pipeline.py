@@ -1,6 +1,7 @@
 """The simulate stage: files that open elsewhere, the same for any chunk length, clear refusals."""
 
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from hdsmlm.cli.simulate import command
 from hdsmlm.config.base import parse_section
 from hdsmlm.config.simulation import MovieConfig
 from hdsmlm.errors import ConfigError, OutputError
-from hdsmlm.io.tables import read_table
+from hdsmlm.io.tables import read_table, write_table
 from hdsmlm.pipelines import simulate as stage
 from hdsmlm.pipelines.simulate import simulate_movie
 from hdsmlm.simulation.conditions import Conditions
-from hdsmlm.simulation.recording import Recording
+from hdsmlm.simulation.recording import TRUTH_COLUMNS, Recording
+from hdsmlm.simulation.scene import SceneSampler
 
 SMALL = MovieConfig(
     frames=70,
@@ -59,6 +61,54 @@ def test_files_do_not_depend_on_the_chunk_length(written, tmp_path):
         assert other.truth.read_bytes() == written.truth.read_bytes()
 
 
+def test_truth_is_what_one_write_of_all_rows_gives(written, tmp_path):
+    record = yaml.safe_load(written.parameters.read_text())
+    conditions = Conditions.model_validate(record["conditions"])
+    _, truth = Recording(conditions, (24, 32), (5, stage._MOVIE_STREAM)).read(70)
+    assert truth.names == TRUTH_COLUMNS
+    write_table(tmp_path / "whole.csv", truth)
+    assert (tmp_path / "whole.csv").read_bytes() == written.truth.read_bytes()
+
+
+def test_rows_of_earlier_chunks_are_not_kept_in_memory(tmp_path, monkeypatch):
+    pieces, alive = [], []
+    read = Recording.read
+
+    def watched(recording, n_frames):
+        frames, emitters = read(recording, n_frames)
+        pieces.append(weakref.ref(emitters["photons"]))
+        return frames, emitters
+
+    monkeypatch.setattr(Recording, "read", watched)
+    simulate_movie(
+        SMALL,
+        tmp_path,
+        lambda _: alive.append(sum(piece() is not None for piece in pieces)),
+        chunk_frames=10,
+    )
+    assert len(alive) == 7
+    assert max(alive) == 1
+
+
+def test_a_stopped_simulation_leaves_neither_movie_nor_truth(tmp_path):
+    def stop(event):
+        if event.done >= 40:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_movie(SMALL, tmp_path, stop, chunk_frames=20)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_movie_shares_no_random_numbers_with_early_scenes(seed, tmp_path):
+    """A scene of the same seed was the same microscope when the stream's number was small."""
+    written = simulate_movie(SMALL.model_copy(update={"seed": seed, "frames": 1}), tmp_path)
+    drawn = yaml.safe_load(written.parameters.read_text())["conditions"]
+    sampler = SceneSampler(SMALL.simulation, (1, 24, 32))
+    assert all(sampler.draw(seed, index).parameters != drawn for index in range(4))
+
+
 def test_a_longer_movie_begins_with_the_shorter_one(written, tmp_path):
     longer = simulate_movie(SMALL.model_copy(update={"frames": 90}), tmp_path)
     np.testing.assert_array_equal(
@@ -71,7 +121,7 @@ def test_parameters_repeat_the_movie(written):
     config = MovieConfig.model_validate(record["provenance"]["config"])
     assert config == SMALL
     conditions = Conditions.model_validate(record["conditions"])
-    frames, _ = Recording(conditions, (24, 32), (5, 1, 0)).read(70)
+    frames, _ = Recording(conditions, (24, 32), (5, stage._MOVIE_STREAM)).read(70)
     np.testing.assert_array_equal(frames, tifffile.imread(written.movie))
     assert re.fullmatch("[0-9a-f]{64}", record["provenance"]["parents"]["movie.tif"])
 

@@ -13,17 +13,17 @@ import yaml
 from numpy.typing import NDArray
 
 from hdsmlm.config.simulation import MovieConfig
-from hdsmlm.io.tables import write_table
+from hdsmlm.io.tables.streaming import CsvTableWriter
 from hdsmlm.io.writing import atomic_path, output_folder
-from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
 from hdsmlm.simulation.conditions import draw_conditions
-from hdsmlm.simulation.recording import Recording
+from hdsmlm.simulation.recording import TRUTH_COLUMNS, Recording
+from hdsmlm.units import NM_PER_UM, density_per_um2
 
 _BIGTIFF_BYTES = 3_900_000_000
-_MOVIE_STREAM = 1
-"""Part of the seed that keeps movies apart from the scenes of training."""
+_MOVIE_STREAM = 3_000_000_019
+"""Part of the seed that keeps movies apart from scenes: no run draws a scene of this index."""
 
 
 @dataclass(frozen=True)
@@ -80,26 +80,25 @@ def simulate_movie(
         config.simulation, np.random.default_rng([config.seed, _MOVIE_STREAM])
     )
     shape = (config.height, config.width)
-    recording = Recording(conditions, shape, (config.seed, _MOVIE_STREAM, 0))
-    tables: list[Emitters] = []
+    recording = Recording(conditions, shape, (config.seed, _MOVIE_STREAM))
+    n_emitters = 0
 
-    def frames() -> Iterator[NDArray[np.uint16]]:
+    def frames(truth: CsvTableWriter) -> Iterator[NDArray[np.uint16]]:
+        nonlocal n_emitters
         for start in range(0, config.frames, chunk_frames):
             piece, emitters = recording.read(min(chunk_frames, config.frames - start))
-            tables.append(emitters)
+            truth.append(emitters)
+            n_emitters += len(emitters)
             yield from piece
             done = start + len(piece)
-            listener(Event("simulate", done, config.frames, f"{sum(map(len, tables))} emitters"))
+            listener(Event("simulate", done, config.frames, f"{n_emitters} emitters"))
 
-    result = SimulatedMovie(out / "movie.tif", out / "truth.csv", out / "parameters.yaml", 0.0, 0)
-    with atomic_path(result.movie) as temporary:
-        _write_tiff(temporary, frames(), (config.frames, *shape), conditions.pixel_size_nm)
-    truth = Emitters.concatenate(tables)
-    write_table(result.truth, truth)
-    area_um2 = config.height * config.width * (conditions.pixel_size_nm / 1000) ** 2
-    result = dataclasses.replace(
-        result, n_emitters=len(truth), density_per_um2=len(truth) / area_um2 / config.frames
-    )
+    movie, table = out / "movie.tif", out / "truth.csv"
+    with CsvTableWriter(table, TRUTH_COLUMNS) as truth, atomic_path(movie) as temporary:
+        pixel_size_nm = conditions.pixel_size_nm
+        _write_tiff(temporary, frames(truth), (config.frames, *shape), pixel_size_nm)
+    density = density_per_um2(n_emitters / config.frames, *shape, pixel_size_nm)
+    result = SimulatedMovie(movie, table, out / "parameters.yaml", density, n_emitters)
     provenance = Provenance(
         "simulate",
         config.model_dump(mode="json"),
@@ -125,7 +124,7 @@ def _write_tiff(
 ) -> None:
     """Write an ImageJ stack, or OME in BigTIFF where the classic format is too small."""
     big = 2 * shape[0] * shape[1] * shape[2] > _BIGTIFF_BYTES
-    pixel_um = pixel_size_nm / 1000
+    pixel_um = pixel_size_nm / NM_PER_UM
     if big:
         metadata = {
             "axes": "TYX",

@@ -24,6 +24,19 @@ from hdsmlm.units import NM_PER_UM
 
 BLOCK_FRAMES = 32
 """Molecules are activated in blocks of this many frames, each with its own random numbers."""
+TRUTH_COLUMNS = (
+    "frame",
+    "x_nm",
+    "y_nm",
+    "z_nm",
+    "photons",
+    "background",
+    "sigma_nm",
+    "snr",
+    "emitter_id",
+    "blink_id",
+)
+"""Columns of the truth, in the order of the registry."""
 _STRUCTURE, _BACKGROUND, _CAMERA, _MOLECULES, _NOISE = range(5)
 
 
