@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,10 @@ from hdsmlm.records.emitters import Emitters
 
 _KEY_FILE = "run.json"
 _NORMALIZER_FILE = "normalizer.json"
+_OWN_FILES = (_KEY_FILE, _NORMALIZER_FILE, "chunk_*.npz", "chunk_*_map.npy", ".*.part")
+"""In the order in which they are removed: chunks without a key belong to nobody."""
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+"""What damaged or shortened files raise."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class ChunkStore:
     Parameters
     ----------
     folder : Path
-        Is created; holds nothing but this run.
+        Is created. Chunks without the key of their run, as a stopped removal leaves them, are
+        removed.
     inputs : mapping
         Everything that the result depends on, as plain values.
     discard : bool
@@ -72,6 +77,7 @@ class ChunkStore:
             self.remove()
         output_folder(folder)
         if self._read_key() is None:
+            self._remove_files()
             with atomic_path(folder / _KEY_FILE) as part:
                 text = json.dumps({"key": key, "inputs": inputs}, indent=2)
                 part.write_text(text, encoding="utf-8")
@@ -85,11 +91,12 @@ class ChunkStore:
             return ""  # unreadable: certainly not this run
 
     def normalizer(self) -> Normalizer | None:
-        """Return the movie's normalizer where a run before has stored it."""
-        path = self.folder / _NORMALIZER_FILE
-        if not path.is_file():
+        """Return the movie's normalizer where a run before has stored it readably."""
+        try:
+            text = (self.folder / _NORMALIZER_FILE).read_text(encoding="utf-8")
+            return Normalizer.from_dict(json.loads(text))
+        except _UNREADABLE:
             return None
-        return Normalizer.from_dict(json.loads(path.read_text(encoding="utf-8")))
 
     def keep_normalizer(self, normalizer: Normalizer) -> None:
         """Store the movie's normalizer."""
@@ -108,10 +115,14 @@ class ChunkStore:
             np.savez(stream, _expected_per_frame=result.expected_per_frame, **columns)
 
     def has(self, index: int, *, with_map: bool) -> bool:
-        """Whether chunk ``index`` is finished."""
-        return self._table_path(index).is_file() and (
-            not with_map or self._map_path(index).is_file()
-        )
+        """Whether chunk ``index`` is finished and can be read, its map up to its size."""
+        try:
+            self.result(index)
+            if with_map:
+                self.take_map(index)
+        except _UNREADABLE:
+            return False
+        return True
 
     def result(self, index: int) -> ChunkResult:
         """Return what a finished chunk gave."""
@@ -129,9 +140,17 @@ class ChunkStore:
             self._map_path(index).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """Remove the folder."""
+        """Remove the run, and the folder unless something else lies in it."""
+        self._remove_files()
         with writing(self.folder):
-            shutil.rmtree(self.folder)
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
+
+    def _remove_files(self) -> None:
+        with writing(self.folder):
+            for pattern in _OWN_FILES:
+                for path in self.folder.glob(pattern):
+                    path.unlink(missing_ok=True)
 
     def _table_path(self, index: int) -> Path:
         return self.folder / f"chunk_{index:06d}.npz"
