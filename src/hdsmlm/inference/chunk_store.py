@@ -126,7 +126,10 @@ class ChunkStore:
 
     def result(self, index: int) -> ChunkResult:
         """Return what a finished chunk gave."""
-        with np.load(self._table_path(index), allow_pickle=False) as arrays:
+        with (
+            self._table_path(index).open("rb") as stream,  # NumPy leaves a damaged file open
+            np.load(stream, allow_pickle=False) as arrays,
+        ):
             columns = {name: arrays[name] for name in COLUMNS}
             return ChunkResult(Emitters(columns), arrays["_expected_per_frame"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,19 +39,50 @@ def writing(path: Path) -> Iterator[None]:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling of ``path`` that takes its name only when the block succeeds.
 
-    A killed or failed run leaves the old file (or none), never half of the new one.
+    A killed or failed run, or a power cut, leaves the old file (or none), never half of the new
+    one: the data are on the disk before the name is. What killed runs left under temporary names of
+    ``path`` is removed.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             yield temporary
+            _flush_to_disk(temporary)
             temporary.replace(path)
         finally:
-            if temporary.is_dir():
-                shutil.rmtree(temporary, ignore_errors=True)
-            else:
-                temporary.unlink(missing_ok=True)
+            _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_orphans(path: Path) -> None:
+    """Remove temporary siblings of ``path`` whose process is gone."""
+    name = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.part")
+    names = os.listdir(path.parent)  # noqa: PTH208 - thousands of chunks need no Path objects
+    orphans = [match for match in map(name.fullmatch, names) if match]
+    if not orphans:
+        return
+    import psutil
+
+    for match in orphans:
+        process = int(match[1])
+        if process == os.getpid() or not psutil.pid_exists(process):  # numbers are used again
+            _remove(path.with_name(match[0]))
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Wait until a file, or every file of a folder, is on the disk."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    for file in files:
+        with file.open("r+b") as stream:
+            os.fsync(stream.fileno())
 
 
 def output_folder(path: Path) -> Path:
