@@ -6,7 +6,8 @@ import pytest
 
 from hdsmlm.errors import BundleError
 from hdsmlm.training.checkpoint import FILE, Progress, load_checkpoint, save_checkpoint
-from hdsmlm.training.trainer import Trainer, TrainingLimits, compile_model
+from hdsmlm.training.feed import draw_group
+from hdsmlm.training.trainer import Trainer, TrainingLimits, averaged_weights, compile_model
 
 AT_ONCE = TrainingLimits()
 ONE_STEP = TrainingLimits(max_minutes=1e-9)
@@ -63,21 +64,31 @@ def test_checkpoint_restores_every_variable(tiny, tmp_path):
     assert int(model.optimizer.iterations) == progress.step == 1
 
 
-def test_loss_falls(tiny, tmp_path):
+def test_network_learns_to_find_emitters(tiny, tmp_path):
+    """The likelihood of the truth rises on scenes that were not learnt from."""
+    schedule = tiny.training.schedule.model_copy(update={"learning_rate": 0.01})
+    validation = tiny.training.validation.model_copy(update={"every_steps": 50})
     training = tiny.training.model_copy(
-        update={
-            "steps": 60,
-            "schedule": tiny.training.schedule.model_copy(update={"learning_rate": 0.01}),
-        }
+        update={"steps": 150, "ema_momentum": 0.9, "schedule": schedule, "validation": validation}
     )
-    metrics = []
     config = tiny.model_copy(update={"training": training})
-    trainer = Trainer(config, tmp_path, _score, lambda m, step: metrics.append(dict(m)))
-    trainer.run(AT_ONCE)
-    losses = [row["val_loss"] for row in metrics if "val_loss" in row]
-    assert len(losses) == 20
-    assert np.isfinite(losses).all()
+    unseen = draw_group(config, 10_000)
+
+    def cross_entropy(network):
+        p = np.stack([network(frames) for frames in unseen.frames])
+        classes = unseen.classes[:, :, None].astype(np.intp)
+        true = np.take_along_axis(p, classes, axis=2)[:, :, 0]
+        return {"loss": float(-(unseen.weights * np.log(true)).sum() / unseen.weights.sum())}
+
+    trainer = Trainer(config, tmp_path, cross_entropy, _ignore)
+    before = cross_entropy(trainer.network)["loss"]
+    outcome = trainer.run(AT_ONCE)
+    losses = [row["loss"] for row in trainer.progress.history]
+    assert len(losses) == 3
+    assert losses[-1] < 0.9 * before
     assert trainer.progress.best_loss == min(losses)
+    shipped = cross_entropy(trainer.finished(outcome))["loss"]
+    assert shipped == pytest.approx(losses[-1], rel=1e-4)
 
 
 def test_early_stop_after_patience(tiny, tmp_path):
@@ -86,12 +97,22 @@ def test_early_stop_after_patience(tiny, tmp_path):
         update={"training": tiny.training.model_copy(update={"validation": validation})}
     )
     scores = iter([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
-    trainer = Trainer(config, tmp_path, lambda network: {"loss": next(scores)}, _ignore)
+    seen = []
+    frames = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16)).astype(np.float32)
+
+    def validate(network):
+        seen.append(network(frames))
+        return {"loss": next(scores)}
+
+    trainer = Trainer(config, tmp_path, validate, _ignore)
     outcome = trainer.run(AT_ONCE)
     assert outcome.reason == "no further improvement"
     assert outcome.complete
     assert trainer.progress.step == 3
     assert trainer.progress.best_step == 1
+    shipped = trainer.finished(outcome)(frames)
+    np.testing.assert_allclose(shipped, seen[0], atol=1e-6)
+    assert np.abs(shipped - seen[-1]).max() > 1e-6
 
 
 def test_averaged_weights_are_the_moving_average(tiny, tmp_path):
@@ -112,7 +133,7 @@ def test_averaged_weights_are_the_moving_average(tiny, tmp_path):
             else [momentum * e + (1 - momentum) * n for e, n in zip(expected, now, strict=True)]
         )
     resumed = _trainer(config, tmp_path)
-    with resumed.averaged():
+    with averaged_weights(resumed.model):
         inside = _weights(resumed.model)
     for e, a in zip(expected, inside, strict=True):
         np.testing.assert_allclose(a, e, atol=1e-6)

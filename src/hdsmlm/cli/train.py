@@ -14,7 +14,9 @@ def command(
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run in it goes on.")],
     max_minutes: Annotated[
         float | None,
-        typer.Option(help="Stop with a checkpoint after this time; the same command goes on."),
+        typer.Option(
+            min=0.0, help="Stop with a checkpoint after this time; the same command goes on."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -39,7 +41,8 @@ def command(
     from hdsmlm.config.run import RunConfig
     from hdsmlm.errors import Interrupted, require_extra
 
-    for library in ("keras", backend, "mlflow"):
+    tracker = () if no_tracking else ("mlflow",)
+    for library in ("keras", "torch", "onnxscript", backend, *tracker):
         require_extra(library, "jax" if library == "jax" else "train", "to train a network")
     from hdsmlm.pipelines.train import RunRequest, run_training
 

@@ -6,6 +6,13 @@ from pydantic import Field
 
 from hdsmlm.config.base import Section
 from hdsmlm.config.ranges import PositiveRange, Range
+from hdsmlm.config.simulation import (
+    BackgroundRanges,
+    EmccdRanges,
+    PhotophysicsRanges,
+    ScmosRanges,
+    SimulationConfig,
+)
 
 
 class TestCase(Section):
@@ -65,8 +72,54 @@ def _reference() -> tuple[TestCase, ...]:
     )
 
 
+def _microscopes() -> SimulationConfig:
+    """Every range that a case does not set, written out: the simulator's defaults may change."""
+    return SimulationConfig(
+        sigma_spread=(0.0, 0.08),
+        min_median_snr=2.0,
+        z_range_nm=(100.0, 500.0),
+        structured_share=(0.3, 0.9),
+        max_local_density_per_um2=20.0,
+        emccd=EmccdRanges(
+            quantum_efficiency=(0.7, 0.97),
+            em_gain=(50.0, 500.0),
+            read_noise_e=(15.0, 90.0),
+            spurious_charge_e=(0.0, 0.05),
+            e_per_adu=(4.0, 50.0),
+            baseline_adu=(90.0, 2000.0),
+        ),
+        scmos=ScmosRanges(
+            quantum_efficiency=(0.6, 0.95),
+            gain_adu_per_e=(0.4, 6.0),
+            read_noise_e=(0.7, 2.5),
+            baseline_adu=(90.0, 500.0),
+            dark_e=(0.0, 0.1),
+            gain_spread=(0.0, 0.05),
+            read_noise_spread=(0.1, 0.4),
+            baseline_spread_adu=(0.0, 3.0),
+            hot_pixel_fraction=(0.0, 0.01),
+        ),
+        photophysics=PhotophysicsRanges(
+            mean_off_frames=(10.0, 60.0),
+            blinks_per_molecule=(1.0, 4.0),
+            rate_spread=(0.1, 0.6),
+            min_fraction=0.02,
+        ),
+        background=BackgroundRanges(
+            structure=(0.0, 0.5),
+            structure_scale_px=(8.0, 60.0),
+            bleached_share=(0.0, 0.5),
+            bleaching_frames=(1000.0, 20000.0),
+        ),
+    )
+
+
 class TestSetConfig(Section):
-    """Seeded scenes of uniform fields, 100 nm pixels; never used to train, calibrate or choose."""
+    """Seeded scenes of uniform fields, 100 nm pixels; never used to train, calibrate or choose.
+
+    Photons and background of a scene are drawn again while the median molecule's SNR is below
+    ``microscopes.min_median_snr``.
+    """
 
     __test__ = False
 
@@ -78,6 +131,8 @@ class TestSetConfig(Section):
     """(t, y, x) of a scene."""
     pixel_size_nm: float = Field(100.0, gt=0)
     """Side of a pixel."""
+    microscopes: SimulationConfig = Field(default_factory=_microscopes)
+    """Ranges of everything that the cases leave open."""
     headline: tuple[TestCase, ...] = Field(default_factory=_headline)
     """Cases whose tier-1 scores are averaged to the headline: SNR mixed, two cameras."""
     reference: tuple[TestCase, ...] = Field(default_factory=_reference)

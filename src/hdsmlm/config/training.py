@@ -53,7 +53,8 @@ class ValidationConfig(Section):
     every_steps: int = Field(500, ge=1)
     """Optimizer steps between validations."""
     patience: int = Field(0, ge=0)
-    """Validations without improvement of the loss before training stops; 0 never stops early."""
+    """Validations without improvement of the loss before training stops and the best weights are
+    taken; 0 never stops early and takes the last ones."""
     calibration_scenes: int = Field(40, ge=1)
     """Scenes on which confidence and decoding of the finished model are calibrated."""
     test_scenes: int = Field(4, ge=1)
@@ -63,8 +64,8 @@ class ValidationConfig(Section):
 class TrainingConfig(Section):
     """One training run."""
 
-    seed: int = Field(1, ge=0)
-    """Seed of the samples and of the initial weights."""
+    seed: int = Field(1, ge=0, le=1_000_000_000)
+    """Seed of the samples and of the initial weights; larger ones belong to the fixed sets."""
     steps: int = Field(20_000, ge=1)
     """Optimizer steps in all; the cosine ends here."""
     batch_size: int = Field(8, ge=1, le=4096)
@@ -77,7 +78,7 @@ class TrainingConfig(Section):
     """Patches (down, across) cut from one scene; they share the scene's normalization."""
     scenes_per_group: int = Field(8, ge=1)
     """Scenes whose patches are shuffled together before they are dealt to batches."""
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """Keras dtype policy; mixed_bfloat16 pays on CPUs and GPUs with bf16 units."""
     clip_norm: float = Field(1.0, gt=0.0)
     """Global norm to which gradients are clipped."""

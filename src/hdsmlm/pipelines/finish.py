@@ -19,16 +19,21 @@ from hdsmlm.pipelines.validation import draw_labelled_scenes
 from hdsmlm.records.events import Listener, silent
 from hdsmlm.records.provenance import Provenance
 from hdsmlm.training.feed import CALIBRATION_SEED
+from hdsmlm.training.forward import FinishedNetwork
 from hdsmlm.training.trainer import Trainer
 
 
-def finish_run(trainer: Trainer, target: Path, listener: Listener = silent) -> Bundle:
+def finish_run(
+    trainer: Trainer, network: FinishedNetwork, target: Path, listener: Listener = silent
+) -> Bundle:
     """Write the bundle of a trained model; its scores were measured on the exported ONNX graph.
 
     Parameters
     ----------
     trainer : Trainer
-        Holds the averaged weights; the calibration is folded into them here.
+        The run: configuration and progress.
+    network : FinishedNetwork
+        What it ships; the calibration is folded into it here.
     target : Path
         Bundle folder; an older bundle there is replaced.
     listener : callable
@@ -37,12 +42,12 @@ def finish_run(trainer: Trainer, target: Path, listener: Listener = silent) -> B
     config, settings = trainer.config, trainer.config.training.validation
     test_set = TestSetConfig(scenes_per_case=settings.test_scenes)
     scenes = draw_labelled_scenes(config, CALIBRATION_SEED, settings.calibration_scenes)
-    calibration = calibrate(trainer.network, scenes, listener)
+    calibration = calibrate(network, scenes, listener)
     correction = calibration.calibration
-    trainer.fold_calibration(1.0 / correction.temperature, correction.class_bias)
+    network.fold_calibration(1.0 / correction.temperature, correction.class_bias)
     with tempfile.TemporaryDirectory() as scratch:
         weights, onnx = Path(scratch) / "model.weights.h5", Path(scratch) / "model.onnx"
-        trainer.save_weights(weights)
+        network.save_weights(weights)
         export_onnx(weights, config.network, onnx)
         content = BundleContent(
             onnx=onnx,
@@ -60,7 +65,7 @@ def finish_run(trainer: Trainer, target: Path, listener: Listener = silent) -> B
             calibration,
             test_set,
             scores,
-            weights=trainer.n_weights,
+            weights=network.n_weights,
             backend=trainer.backend,
         )
         return write_bundle(

@@ -115,7 +115,9 @@ def _headline(facts: CardFacts) -> list[str]:
         "",
         f"Seed {test_set.seed}, {test_set.scenes_per_case} scenes of "
         f"{'×'.join(map(str, test_set.shape))} per case; uniform fields, photons, background, PSF "
-        "width and camera parameters drawn per scene. kNN matching, k = 8, 1.5 px. "
+        "width and camera parameters drawn per scene, photons and background again while the "
+        f"median SNR is below {test_set.microscopes.min_median_snr:g}. "
+        "kNN matching, k = 8, 1.5 px. "
         "`chance F1` is the score of the same number of random positions.",
         "",
         "| case | F1 | recall | precision | chance F1 | tier-1 share | count bias |",
@@ -168,9 +170,9 @@ def _limits(facts: CardFacts) -> list[str]:
         "## Limits",
         "",
         "- Positions are the centres of probability mass on the pixel grid, before any fit.",
-        f"- Outside density {_span(simulation.density_per_um2)} per µm², PSF sigma "
-        f"{_span(simulation.sigma_px)} px or pixels of {_span(simulation.pixel_size_nm)} nm the "
-        "model extrapolates; `hdsmlm predict` warns.",
+        f"- Outside density {_span(simulation.density_per_um2)} per µm² or pixels of "
+        f"{_span(simulation.pixel_size_nm)} nm the model extrapolates, and `hdsmlm predict` warns. "
+        f"Nobody checks that the PSF sigma lies in {_span(simulation.sigma_px)} px: look.",
         "- Trained on simulations: on a real movie check the overlays before trusting the counts.",
         "",
     ]

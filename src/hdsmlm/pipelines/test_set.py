@@ -106,7 +106,7 @@ class TestSetScores:
 
 def simulation_of_case(case: TestCase, config: TestSetConfig) -> SimulationConfig:
     """Return the simulator's ranges for one case."""
-    base = SimulationConfig()
+    base = config.microscopes
     return base.model_copy(
         update={
             "density_per_um2": (case.density_per_um2, case.density_per_um2),
@@ -169,7 +169,7 @@ class _Scorer:
         sampler = SceneSampler(simulation_of_case(case, config), config.shape)
         truths, found = [], []
         for index in range(config.scenes_per_case):
-            scene = sampler.draw(config.seed, _scene_number(case, index))
+            scene = sampler.draw(config.seed, scene_number(case, index))
             frames = normalizer_of_array(scene.frames, self.bundle.manifest.normalization)
             p = self.predictor.predict(frames(scene.frames, 0))
             labels = count_labels(scene.emitters, scene.frames.shape, scene.pixel_size_nm)
@@ -215,7 +215,7 @@ class _Scorer:
         )
 
 
-def _scene_number(case: TestCase, index: int) -> int:
+def scene_number(case: TestCase, index: int) -> int:
     """Number scenes by the case's name, so that a new case leaves the others as they are."""
     return zlib.crc32(case.name.encode()) + index
 

@@ -115,7 +115,8 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
     try:
         outcome = trainer.run(TrainingLimits(request.max_minutes))
         if outcome.complete:
-            bundle = _finish(request, trainer, listener)
+            network = trainer.finished(outcome)
+            bundle = finish_run(trainer, network, folder / BUNDLE, listener)
             _record_bundle(tracker, bundle, outcome.progress.step)
         complete = outcome.complete
     finally:
@@ -141,11 +142,6 @@ def _open_tracker(request: RunRequest, run_id: str) -> Tracker:
     if request.tracking is None:
         return NullTracker()
     return MlflowTracker(request.tracking, request.config.name, run_id)
-
-
-def _finish(request: RunRequest, trainer: Trainer, listener: Listener) -> Bundle:
-    with trainer.averaged():
-        return finish_run(trainer, request.folder / BUNDLE, listener)
 
 
 def _record_bundle(tracker: Tracker, bundle: Bundle, step: int) -> None:

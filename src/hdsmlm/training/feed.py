@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -98,8 +100,8 @@ class SampleFeed:
     workers : int
         Processes that draw; 0 draws in this process.
 
-    Use it as a context manager; ``wait_s`` and ``busy_s`` are the seconds spent waiting for samples
-    and the seconds in between (the consumer's work), since the last :meth:`reset_clock`.
+    Use it as a context manager; ``wait_s`` are the seconds spent waiting for samples since the last
+    :meth:`reset_clock`.
     """
 
     def __init__(self, config: RunConfig, first_step: int = 0, workers: int = 0) -> None:
@@ -115,7 +117,7 @@ class SampleFeed:
             self._pool = ProcessPoolExecutor(
                 self._workers,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_be_a_good_neighbour,
+                initializer=_serve_the_parent,
             )
         return self
 
@@ -160,9 +162,14 @@ class SampleFeed:
         return self._pending.popleft().result()
 
 
-def _be_a_good_neighbour() -> None:
-    """Let a sampler use one thread and leave Ctrl-C to the training process."""
-    import signal
-
+def _serve_the_parent() -> None:
+    """Leave Ctrl-C to the training process, and end with it even when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = "1"
+
+    def end_with_parent() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

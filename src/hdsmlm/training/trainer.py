@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hdsmlm.config.run import RunConfig
+from hdsmlm.io.writing import atomic_path
 from hdsmlm.network.losses import HybridTversky
 from hdsmlm.network.schedule import WarmupCosineStepLR
-from hdsmlm.network.unet3d import build_unet3d, fold_calibration
+from hdsmlm.network.unet3d import build_unet3d
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.training.checkpoint import FILE, Progress, load_checkpoint, save_checkpoint
 from hdsmlm.training.feed import SampleFeed
+from hdsmlm.training.forward import FinishedNetwork, run_network
+
+BEST = "best.npz"
+STAGNATION = "no further improvement"
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Normalized frames (t, y, x) to probabilities (t, 4, y, x)."""
@@ -65,7 +70,7 @@ class TrainingOutcome:
     @property
     def complete(self) -> bool:
         """Whether the run needs no further piece."""
-        return self.reason in ("finished", "no further improvement")
+        return self.reason in ("finished", STAGNATION)
 
 
 def compile_model(config: RunConfig) -> keras.Model:
@@ -140,6 +145,7 @@ class Trainer:
         self.sink = sink
         self.listener = listener
         self.checkpoint = folder / FILE
+        self.best = folder / BEST
         self.model = compile_model(config)
         self.progress = Progress()
         if self.checkpoint.exists():
@@ -165,10 +171,23 @@ class Trainer:
 
     def network(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the model as it is: normalized (t, y, x) to probabilities (t, 4, y, x)."""
-        with _no_gradient():
-            batch = keras.ops.convert_to_tensor(frames[None, ..., None])
-            probabilities = keras.ops.convert_to_numpy(self.model(batch, training=False))[0]
-        return np.ascontiguousarray(probabilities.transpose(0, 3, 1, 2), dtype=np.float32)
+        return run_network(self.model, frames)
+
+    def finished(self, outcome: TrainingOutcome) -> FinishedNetwork:
+        """Return the network to ship: averaged weights, the best ones after an early stop."""
+        if outcome.reason == STAGNATION and self.best.exists():
+            with np.load(self.best, allow_pickle=False) as archive:
+                weights = [archive[name] for name in sorted(archive.files)]
+        else:
+            with averaged_weights(self.model):
+                weights = self.model.get_weights()
+        return FinishedNetwork(self.config.network, weights)
+
+    def keep_best(self) -> None:
+        """Write the weights that are in the model now, for a run that may stop early."""
+        arrays = {f"{index:04d}": w for index, w in enumerate(self.model.get_weights())}
+        with atomic_path(self.best) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, **arrays)
 
     def _workers(self) -> int:
         """Return the configured number of samplers, or enough to keep this device busy."""
@@ -176,20 +195,6 @@ class Trainer:
         if wanted is not None:
             return wanted
         return max(1, (os.cpu_count() or 2) - 1) if _trains_on_gpu() else 1
-
-    def averaged(self) -> AbstractContextManager[None]:
-        """Put the moving average of the weights into the model for a while."""
-        return averaged_weights(self.model)
-
-    def fold_calibration(self, scale: float, bias: tuple[float, ...]) -> None:
-        """Fold a correction of the confidence into the last convolution."""
-        fold_calibration(self.model, scale, bias)
-
-    def save_weights(self, path: Path) -> None:
-        """Write the weights as they are, without the optimizer's variables."""
-        bare = build_unet3d(self.config.network)
-        bare.set_weights(self.model.get_weights())
-        bare.save_weights(path)
 
     def run(self, limits: TrainingLimits) -> TrainingOutcome:
         """Train until the last step, the time limit, stagnation or Ctrl-C; always checkpoint."""
@@ -246,15 +251,6 @@ def _trains_on_gpu() -> bool:
     return jax.default_backend() != "cpu"
 
 
-def _no_gradient() -> AbstractContextManager[Any]:
-    """On torch, keep no graph while only predicting."""
-    if keras.backend.backend() != "torch":
-        return nullcontext()
-    import torch
-
-    return torch.no_grad()
-
-
 def _as_tuples(batches: Any) -> Iterator[tuple[Any, Any, Any]]:
     for batch in batches:
         yield batch.frames[..., np.newaxis], batch.classes, batch.weights
@@ -294,16 +290,20 @@ class _Keeper(keras.callbacks.Callback):
             self._stop("interrupted")
         elif progress.step >= training.steps:
             self._stop("finished")
-        elif self.limits.max_minutes and now - self.started > 60 * self.limits.max_minutes:
+        elif self._time_is_up(now):
             self._stop("time is up")
         elif 0 < training.validation.patience <= progress.stale:
-            self._stop("no further improvement")
+            self._stop(STAGNATION)
 
     def save(self) -> None:
         """Write the checkpoint now."""
         # Keras brings the variables up to date (JAX) when a callback asks for its model.
         save_checkpoint(self.trainer.checkpoint, self.model, self.trainer.progress)
         self.last_save = time.monotonic()
+
+    def _time_is_up(self, now: float) -> bool:
+        minutes = self.limits.max_minutes
+        return minutes is not None and now - self.started > 60 * minutes
 
     def _stop(self, reason: str) -> None:
         self.reason = reason
@@ -331,6 +331,8 @@ class _Keeper(keras.callbacks.Callback):
         progress = trainer.progress
         with averaged_weights(self.model):
             scores = dict(trainer.validate(trainer.network))
+            if trainer.config.training.validation.patience and scores["loss"] < progress.best_loss:
+                trainer.keep_best()
         trainer.sink({f"val_{name}": value for name, value in scores.items()}, progress.step)
         progress.history.append({"step": progress.step, **scores})
         if scores["loss"] < progress.best_loss:
