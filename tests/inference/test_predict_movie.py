@@ -200,6 +200,41 @@ def test_results_are_replaced_only_on_request(sparse_bundle: Bundle, tmp_path: P
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize(("before", "after"), [("tif", "none"), ("tif", "zarr"), ("zarr", "tif")])
+def test_overwriting_leaves_nothing_of_the_old_run(
+    sparse_bundle: Bundle, tmp_path: Path, before: str, after: str
+) -> None:
+    if "zarr" in (before, after):
+        pytest.importorskip("zarr")
+    run(sparse_bundle, tmp_path, count_map=before, overlay_frames=2)
+    (tmp_path / "overlays" / "mine.png").touch()
+    job = PredictionJob(movie(), tmp_path, sparse_bundle.folder, overwrite=True)
+    predict_movie(job, config(count_map=after))
+    maps = [path.name for path in tmp_path.glob("count_map*")]
+    assert maps == ([] if after == "none" else [f"count_map.{after}"])
+    assert [path.name for path in (tmp_path / "overlays").iterdir()] == ["mine.png"]
+
+
+def test_a_kill_while_results_are_overwritten_leaves_no_old_summary(
+    sparse_bundle: Bundle, tmp_path: Path
+) -> None:
+    run(sparse_bundle, tmp_path)
+
+    def listen(event: Event) -> None:
+        if event.stage == "predict":
+            assert (tmp_path / "summary.json").is_file()  # the old results stay until then
+        if event.stage == "count map":
+            raise Killed
+
+    job = PredictionJob(movie(), tmp_path, sparse_bundle.folder, overwrite=True)
+    other = config(decoding={"threshold": 0.7})
+    with pytest.raises(Killed):
+        predict_movie(job, other, listen)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["emitters.csv", "unfinished"]
+    assert predict_movie(job, other).threshold == 0.7
+    assert not (tmp_path / "unfinished").exists()
+
+
 def test_without_count_map_the_emitters_are_the_same(sparse_bundle: Bundle, tmp_path: Path) -> None:
     run(sparse_bundle, tmp_path / "a")
     run(sparse_bundle, tmp_path / "b", count_map="none")

@@ -77,6 +77,21 @@ def open_count_map_writer(
     )
 
 
+def remove_count_map(path: Path) -> None:
+    """Remove the count map ``path`` if there is one; a folder only where it is a zarr array.
+
+    Raises
+    ------
+    OutputError
+        When the disk refuses.
+    """
+    with writing(path):
+        if _is_zarr(path):
+            shutil.rmtree(path)
+        elif path.suffix.lower() in TIFF_EXTENSIONS:
+            path.unlink(missing_ok=True)
+
+
 class _Writer:
     """Counting, atomic renaming and closing, shared by both formats."""
 

@@ -16,12 +16,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
-from hdsmlm.config.prediction import DecodingConfig, PredictionConfig
+from hdsmlm.config.prediction import CountMapFormat, DecodingConfig, PredictionConfig
 from hdsmlm.errors import ConfigError, Interrupted, MovieError, OutputError
 from hdsmlm.inference.chunk_store import ChunkResult, ChunkStore
 from hdsmlm.inference.decode import COLUMNS, decode
@@ -34,7 +35,7 @@ from hdsmlm.inference.summary import (
     range_warnings,
 )
 from hdsmlm.inference.windows import plan_windows
-from hdsmlm.io.count_maps import open_count_map_writer
+from hdsmlm.io.count_maps import open_count_map_writer, remove_count_map
 from hdsmlm.io.movies import open_movie
 from hdsmlm.io.tables.streaming import CsvTableWriter
 from hdsmlm.io.writing import atomic_path, output_folder, writing
@@ -51,6 +52,8 @@ SUMMARY_FILE = "summary.json"
 TEXT_FILE = "summary.txt"
 PROVENANCE_FILE = "provenance.json"
 OVERLAY_FOLDER = "overlays"
+OVERLAY_PATTERN = "frame_*.png"
+COUNT_MAP_STEM = "count_map"
 WORK_FOLDER = "unfinished"
 _SPARE_BYTES = 50_000_000
 
@@ -228,7 +231,20 @@ class _Run:
     def _kept_frames(self, index: int) -> int:
         return self.windows[index].keep_stop - self.windows[index].keep_start
 
+    def _remove_old_results(self) -> None:
+        """Remove what an overwritten run wrote; the summary, which vouches for the rest, first."""
+        out = self.job.out
+        with writing(out):
+            for name in (SUMMARY_FILE, TEXT_FILE, PROVENANCE_FILE, EMITTERS_FILE, PARTIAL_FILE):
+                (out / name).unlink(missing_ok=True)
+            for picture in (out / OVERLAY_FOLDER).glob(OVERLAY_PATTERN):
+                picture.unlink()
+        for kind in get_args(CountMapFormat):
+            remove_count_map(out / f"{COUNT_MAP_STEM}.{kind}")
+
     def _write(self, predictor: Predictor, seconds: float) -> PredictionSummary:
+        if self.job.overwrite:
+            self._remove_old_results()
         out, view = self.job.out, self.view
         counter = SummaryCounter(view)
         with CsvTableWriter(out / EMITTERS_FILE, COLUMNS) as table:
@@ -286,7 +302,7 @@ class _Run:
                 part.write_text(text, encoding="utf-8")
 
     def _write_count_map(self) -> str:
-        name = f"count_map.{self.config.count_map}"
+        name = f"{COUNT_MAP_STEM}.{self.config.count_map}"
         n_frames = self.last - self.first
         with open_count_map_writer(
             self.job.out / name, n_frames, self.view.height_px, self.view.width_px
@@ -307,7 +323,7 @@ class _Run:
         from hdsmlm.evaluation.overlay import draw_overlay, predicted_marks
 
         output_folder(folder)
-        for stale in folder.glob("frame_*.png"):
+        for stale in folder.glob(OVERLAY_PATTERN):
             stale.unlink()
         for number, frame in enumerate(frames):
             index = (frame - self.first) // self.config.chunk_frames
