@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import hdsmlm
 from hdsmlm.errors import HdsmlmError, Interrupted
 
 from hdsmlm.cli import demo, evaluate, models, predict, runs, score, simulate, train  # isort: skip
 
+
+class _Program(TyperGroup):
+    """The group of commands; Ctrl-C in any of them is an error with a message."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; typer itself would end in silence at Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("by the user; run the same command again") from None
+
+
 app = typer.Typer(
     name="hdsmlm",
+    cls=_Program,
     help="Detect and count emitters in dense single-molecule localization microscopy movies.",
     no_args_is_help=True,
     add_completion=False,
@@ -50,15 +64,15 @@ def options(
 
 
 def run() -> None:
-    """Entry point: an error that the user can mend is one message and exit code 2."""
+    """Entry point: an error that the user can mend is one message and exit code 2.
+
+    Ctrl-C is one message and exit code 130, as shells have it.
+    """
     try:
         app()
     except HdsmlmError as error:
         typer.echo(f"{_label(error)}: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped: by the user; run the same command again to go on", err=True)
-        sys.exit(Interrupted.exit_code)
 
 
 def _label(error: HdsmlmError) -> str:
