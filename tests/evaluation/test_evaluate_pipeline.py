@@ -188,11 +188,43 @@ def test_bad_tables_end_with_a_clear_message(tables, tmp_path):
         evaluate_tables(sources(tables, movie=tables["movie.tif"]), tmp_path / "out")
 
 
-def test_a_table_without_rows_is_refused(tables, tmp_path):
-    header = tables["found.csv"].read_text().splitlines()[0]
-    tables["found.csv"].write_text(header + "\n")
-    with pytest.raises(TableError, match=r"no rows|empty"):
+def empty(path):
+    header = path.read_text().splitlines()[0]
+    path.write_text(header + "\n")
+
+
+def test_a_truth_without_rows_is_refused(tables, tmp_path):
+    empty(tables["truth.csv"])
+    with pytest.raises(TableError, match=r"truth\.csv.*no rows"):
         evaluate_tables(sources(tables), tmp_path / "out")
+
+
+@pytest.mark.parametrize("with_movie", [True, False])
+def test_a_prediction_without_rows_scores_zero(tables, tmp_path, with_movie):
+    empty(tables["found.csv"])
+    more = {"movie": tables["movie.tif"], "count_map": tables["map.tif"]} if with_movie else {}
+    result = evaluate_tables(
+        sources(tables, size_px=None, **more),
+        tmp_path / "out",
+        EvaluationConfig(n_overlays=1),
+    )
+    flat = json.loads(result.scores.read_text())
+    assert (flat["n_truth"], flat["n_predicted"]) == (600, 0)
+    assert flat["knn_all_recall"] == flat["knn_all_f1"] == 0
+    assert flat["knn_all_precision"] is None
+    assert len(result.overlays) == int(with_movie)
+    assert any("every true emitter counts as missed" in note for note in result.evaluation.notes)
+    printed = run_cli(
+        tables["found.csv"], "--truth", tables["truth.csv"], "--pixel-size", 100,
+        "--size", "40x56", "--out", tmp_path / "again",
+    )  # fmt: skip
+    assert printed.exit_code == 0, printed.output
+
+
+def test_truth_entirely_after_the_movie_is_said(tables, tmp_path):
+    rewrite(tables["truth.csv"], lambda t: t.with_columns(frame=t["frame"] + 50))
+    with pytest.raises(TableError, match="no frame in common"):
+        evaluate_tables(sources(tables, movie=tables["movie.tif"]), tmp_path / "out")
 
 
 def test_movie_and_size_must_agree(tables, tmp_path):

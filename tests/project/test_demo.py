@@ -22,13 +22,11 @@ from hdsmlm.records.provenance import Provenance
 SMALL = MovieConfig.model_validate({**dict(DEMO_MOVIE), "frames": 6, "height": 32, "width": 32})
 
 
-@pytest.fixture(scope="module")
-def bright_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundle whose count is 1 where the normalized grey value nears its top, else 0."""
-    folder = tmp_path_factory.mktemp("models")
+def bundle_of_bright_pixels(folder: Path, least: float) -> Path:
+    """Return a bundle whose count is 1 where the normalized grey value is above ``least``."""
     shape = ["b", "t", "y", "x"]
     gain = np.array([0.0, 20.0, 0.0, 0.0], dtype=np.float32)
-    offset = np.array([0.0, -16.0, -30.0, -30.0], dtype=np.float32)
+    offset = np.array([0.0, -20.0 * least, -30.0, -30.0], dtype=np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("Mul", ["frames", "gain"], ["scaled"]),
@@ -61,6 +59,11 @@ def bright_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(folder / "bright", manifest, content).folder
 
 
+@pytest.fixture(scope="module")
+def bright_pixels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return bundle_of_bright_pixels(tmp_path_factory.mktemp("models"), 0.8)
+
+
 def test_missing_model_is_said_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no-such-model"):
         run_demo(tmp_path / "out", "no-such-model", SMALL)
@@ -88,3 +91,11 @@ def test_demonstration_by_command_and_again_by_function(
     scores = json.loads(again.scored.scores.read_text(encoding="utf-8"))
     assert scores["n_truth"] == again.simulated.n_emitters
     assert scores["strict_all_f1"] > scores["strict_all_chance_f1"]
+
+
+def test_a_model_that_finds_nothing_is_scored_all_the_same(tmp_path: Path) -> None:
+    blind = bundle_of_bright_pixels(tmp_path, 1.5)  # normalized grey values end at 1
+    made = run_demo(tmp_path / "out", blind, SMALL)
+    scores = json.loads(made.scored.scores.read_text(encoding="utf-8"))
+    assert made.summary.found.emitters == scores["n_predicted"] == 0
+    assert scores["knn_all_recall"] == 0

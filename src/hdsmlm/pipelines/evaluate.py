@@ -106,7 +106,8 @@ def evaluate_tables(
     Raises
     ------
     TableError
-        For tables without rows, without a common frame, or outside the field.
+        For a truth without rows, and tables without a common frame or outside the field. A
+        prediction without rows is valid: everything is missed.
     MovieError
         For a movie or count map that cannot be read or does not fit.
     OutputError
@@ -124,14 +125,14 @@ def evaluate_tables(
             sources.predicted, pixel_size_nm, first_frame=sources.predicted_first_frame
         )
         require_rows(truth, f"truth {sources.truth.name}")
-        require_rows(predicted, f"prediction {sources.predicted.name}")
         field, more = _field(sources, truth, predicted, movie, count_map, pixel_size_nm)
         require_inside(truth, f"truth {sources.truth.name}", field)
         require_inside(predicted, f"prediction {sources.predicted.name}", field)
+        require_common_frames(truth, predicted)
         notes += more + extent_notes(truth, field)
         truth, cut = _inside(truth, field)
+        require_rows(truth, f"truth {sources.truth.name}, inside the frames of the movie")
         notes += cut
-        require_common_frames(truth, predicted)
         output_folder(out)
         read_map = count_map.read if count_map else None
         evaluation = evaluate(truth, predicted, field, config, read_map, listener)
@@ -180,13 +181,13 @@ def _field(
     if len(set(sizes.values())) > 1:
         words = ", ".join(f"{name} {h}×{w} px" for name, (h, w) in sizes.items())
         raise MovieError(f"the frames differ in size: {words}; give what belongs together")
-    last_frame = int(max(truth["frame"].max(), predicted["frame"].max()))
+    last_predicted = _largest(predicted, "frame")
     lengths = [movie.info.n_frames] if movie is not None else []
     lengths += [count_map.shape[0]] if count_map is not None else []
-    n_frames = min(lengths, default=last_frame + 1)
-    if int(predicted["frame"].max()) >= n_frames:
+    n_frames = min(lengths, default=int(max(_largest(truth, "frame"), last_predicted)) + 1)
+    if last_predicted >= n_frames:
         raise TableError(
-            f"{sources.predicted.name}: a prediction lies in frame {predicted['frame'].max()} "
+            f"{sources.predicted.name}: a prediction lies in frame {last_predicted:g} "
             f"(counted from 0), but the movie or count map has {n_frames} frames; give the files "
             "that belong together, or state the number of the first frame"
         )
@@ -194,7 +195,7 @@ def _field(
         height, width = next(iter(sizes.values()))
         return Field(n_frames, height, width, pixel_size_nm), ()
     height, width = (
-        max(1, math.ceil(max(truth[name].max(), predicted[name].max()) / pixel_size_nm))
+        max(1, math.ceil(max(_largest(truth, name), _largest(predicted, name)) / pixel_size_nm))
         for name in ("y_nm", "x_nm")
     )
     note = (
@@ -202,6 +203,10 @@ def _field(
         "Density, border and chance depend on it."
     )
     return Field(n_frames, height, width, pixel_size_nm), (note,)
+
+
+def _largest(table: Emitters, name: str) -> float:
+    return float(table[name].max(initial=-1))
 
 
 def _inside(truth: Emitters, field: Field) -> tuple[Emitters, tuple[str, ...]]:
