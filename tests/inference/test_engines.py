@@ -11,7 +11,7 @@ import pytest
 
 from hdsmlm.bundle import Bundle
 from hdsmlm.errors import BundleError, ConfigError
-from hdsmlm.inference.engines import ENGINES, build_engine, onnxruntime_engine, resolve_engine
+from hdsmlm.inference.engines import ENGINES, build_engine, onnxruntime_engine
 from hdsmlm.inference.engines.onnxruntime_engine import OnnxRuntimeEngine
 from hdsmlm.inference.predictor import Predictor
 
@@ -121,12 +121,43 @@ def test_a_precision_that_an_engine_lacks_is_refused(tiny_bundle: Bundle, name: 
         build_engine(name, tiny_bundle, precision="bf16")
 
 
-def test_auto_prefers_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+class FakeSession:
+    """A session that was asked for a GPU and runs on ``running``."""
+
+    running = "CUDAExecutionProvider"
+
+    def __init__(self, _path: str, _options: object, providers: list[str]) -> None:
+        assert providers == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        if self.running == "none":
+            raise RuntimeError("no CUDA driver")
+
+    def get_providers(self) -> list[str]:
+        return [self.running]
+
+
+@pytest.mark.parametrize(
+    ("running", "engine"),
+    [
+        ("CUDAExecutionProvider", "onnxruntime"),
+        ("CPUExecutionProvider", "openvino"),
+        ("none", "openvino"),
+    ],
+)
+def test_auto_takes_a_gpu_only_if_it_runs(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, running: str, engine: str
+) -> None:
+    """onnxruntime-gpu offers CUDA on every machine, and falls back to its CPU in silence."""
     monkeypatch.setattr(onnxruntime_engine, "gpu_provider", lambda: "CUDAExecutionProvider")
-    assert resolve_engine("auto") == "onnxruntime"
+    monkeypatch.setattr("onnxruntime.InferenceSession", FakeSession)
+    monkeypatch.setattr(FakeSession, "running", running)
+    assert build_engine("auto", tiny_bundle).name == engine
+
+
+def test_auto_without_a_gpu_is_openvino(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(onnxruntime_engine, "gpu_provider", lambda: None)
-    assert resolve_engine("auto") == "openvino"
-    assert resolve_engine("keras") == "keras"
+    assert build_engine("auto", tiny_bundle).name == "openvino"
 
 
 def test_an_unknown_provider_names_those_there_are(tiny_bundle: Bundle) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from hdsmlm.bundle import Bundle
 from hdsmlm.config.prediction import EngineName, Precision
-from hdsmlm.errors import ConfigError
+from hdsmlm.errors import BundleError, ConfigError
 from hdsmlm.inference.engines.port import InferenceEngine
 
-__all__ = ["ENGINES", "InferenceEngine", "build_engine", "resolve_engine"]
+__all__ = ["ENGINES", "InferenceEngine", "build_engine"]
 
 EngineBuilder = Callable[[Bundle, Precision, int | None], InferenceEngine]
 
@@ -42,23 +42,13 @@ ENGINES: dict[str, EngineBuilder] = {
 """The registry: a new engine is one file and one line here."""
 
 
-def resolve_engine(name: EngineName) -> str:
-    """Return the engine that ``name`` stands for.
-
-    ``auto`` is ONNX Runtime where the installed one offers a GPU (CUDA or DirectML), else OpenVINO,
-    which is the fastest on a CPU (``benchmarks/prediction_speed.py``).
-    """
-    if name != "auto":
-        return name
-    from hdsmlm.inference.engines.onnxruntime_engine import gpu_provider
-
-    return "onnxruntime" if gpu_provider() else "openvino"
-
-
 def build_engine(
     name: EngineName, bundle: Bundle, *, precision: Precision = "f32", threads: int | None = None
 ) -> InferenceEngine:
     """Return the engine ``name`` with the network of ``bundle``.
+
+    ``auto`` is ONNX Runtime where the installed one gets a GPU (CUDA or DirectML), else OpenVINO,
+    which is the fastest on a CPU (``benchmarks/prediction_speed.py``).
 
     Raises
     ------
@@ -69,7 +59,27 @@ def build_engine(
     MissingExtraError
         When its library is not installed.
     """
-    return ENGINES[resolve_engine(name)](bundle, precision, threads)
+    if name == "auto":
+        return _gpu_engine(bundle, precision, threads) or _openvino(bundle, precision, threads)
+    return ENGINES[name](bundle, precision, threads)
+
+
+def _gpu_engine(
+    bundle: Bundle, precision: Precision, threads: int | None
+) -> InferenceEngine | None:
+    """Return ONNX Runtime if it runs on a GPU: to offer a GPU is not yet to have one."""
+    from hdsmlm.inference.engines.onnxruntime_engine import OnnxRuntimeEngine, gpu_provider
+
+    if gpu_provider() is None:
+        return None
+    try:
+        engine = OnnxRuntimeEngine(bundle, threads)
+    except BundleError:  # some providers refuse to start without their GPU
+        return None
+    if not engine.on_gpu:
+        return None
+    _only_f32(engine.name, precision)
+    return engine
 
 
 def _only_f32(name: str, precision: Precision) -> None:

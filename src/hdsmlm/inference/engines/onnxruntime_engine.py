@@ -32,7 +32,7 @@ class OnnxRuntimeEngine:
         CPU threads, or None for all cores.
     provider : str or None
         An ONNX Runtime provider; None takes the GPU that there is, else the CPU. The CPU provider
-        always follows as the fallback, and :attr:`device` says which one runs.
+        always follows as the fallback; :attr:`device` and :attr:`on_gpu` say which one runs.
     """
 
     name = "onnxruntime"
@@ -63,7 +63,9 @@ class OnnxRuntimeEngine:
                 f"{bundle.onnx_path} cannot be run by ONNX Runtime: {str(error).splitlines()[0]}. "
                 "Export the bundle again, or try --engine openvino"
             ) from error
-        self.device = f"{self._session.get_providers()[0]}, f32"
+        running = self._session.get_providers()[0]
+        self.on_gpu = running in GPU_PROVIDERS
+        self.device = f"{running}, f32"
 
     def run(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network; see :class:`~hdsmlm.inference.engines.port.InferenceEngine`."""
