@@ -215,7 +215,7 @@ def test_a_prediction_without_rows_scores_zero(tables, tmp_path, with_movie):
     assert len(result.overlays) == int(with_movie)
     assert any("every true emitter counts as missed" in note for note in result.evaluation.notes)
     printed = run_cli(
-        tables["found.csv"], "--truth", tables["truth.csv"], "--pixel-size", 100,
+        tables["found.csv"], "--truth", tables["truth.csv"], "--pixel-size-nm", 100,
         "--size", "40x56", "--out", tmp_path / "again",
     )  # fmt: skip
     assert printed.exit_code == 0, printed.output
@@ -248,7 +248,7 @@ def run_cli(*arguments):
 
 def test_command_prints_the_score_beside_chance(tables, tmp_path):
     result = run_cli(
-        tables["found.csv"], "--truth", tables["truth.csv"], "--pixel-size", 100,
+        tables["found.csv"], "--truth", tables["truth.csv"], "--pixel-size-nm", 100,
         "--size", "40x56", "--out", tmp_path / "out",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -262,7 +262,13 @@ def test_command_prints_the_score_beside_chance(tables, tmp_path):
 
 def test_command_refuses_a_malformed_size(tables):
     result = run_cli(
-        tables["found.csv"], "--truth", tables["truth.csv"], "--pixel-size", 100, "--size", "forty"
+        tables["found.csv"],
+        "--truth",
+        tables["truth.csv"],
+        "--pixel-size-nm",
+        100,
+        "--size",
+        "forty",
     )
     assert isinstance(result.exception, ConfigError)
     assert "--size" in str(result.exception)

@@ -14,7 +14,6 @@ import tifffile
 from hdsmlm.bundle import Bundle
 from hdsmlm.cli import main
 from hdsmlm.inference import chunk_store
-from hdsmlm.io.movies import ArrayMovie
 from hdsmlm.pipelines import predict as pipeline
 
 
@@ -48,12 +47,17 @@ def hdsmlm(
     tiny_bundle: Bundle,
     tmp_path: Path,
 ):
-    def call(movie: Path | str, *options: str, model: Path | str = tiny_bundle.folder) -> Outcome:
+    def call(
+        movie: Path | str,
+        *options: str,
+        model: Path | str = tiny_bundle.folder,
+        pixel_size_nm: str | None = "100",
+    ) -> Outcome:
         arguments = ["hdsmlm", "predict", str(movie), "--model", str(model), *options]
         if "--out" not in options:
             arguments += ["--out", str(tmp_path / "out")]
-        if "--pixel-size" not in options:
-            arguments += ["--pixel-size", "100"]
+        if pixel_size_nm is not None:
+            arguments += ["--pixel-size-nm", pixel_size_nm]
         monkeypatch.setattr(sys, "argv", [*arguments, "--overlays", "0"])
         try:
             main.run()
@@ -134,11 +138,15 @@ def test_corrupt_model(hdsmlm, movie: Path, tiny_bundle: Bundle, tmp_path: Path)
     hdsmlm(movie, model=broken).is_refused("model.onnx is corrupt")
 
 
-def test_no_pixel_size(hdsmlm, movie: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    unsized = ArrayMovie(frames(8, 24, 24), name="movie")
-    monkeypatch.setattr(pipeline, "open_movie", lambda *_, **__: unsized)
-    hdsmlm(movie, "--pixel-size", "0").is_refused("pixel_size_nm")
-    monkeypatch.setattr(sys, "argv", ["hdsmlm"])
+def test_an_unknown_pixel_size_is_asked_for(hdsmlm, movie: Path, tmp_path: Path) -> None:
+    hdsmlm(movie, pixel_size_nm=None).is_refused(
+        "movie.tif does not say how wide its pixels are", "--pixel-size-nm"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_impossible_pixel_size(hdsmlm, movie: Path) -> None:
+    hdsmlm(movie, pixel_size_nm="0").is_refused("pixel_size_nm")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +157,7 @@ def test_no_pixel_size(hdsmlm, movie: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("--frames", "0:999", "0:8"),
         ("--threshold", "2", "threshold"),
         ("--tile", "1", "tile_px"),
+        ("--normalization-window", "3", "normalization_window"),
     ],
 )
 def test_impossible_options(hdsmlm, movie: Path, option: str, value: str, word: str) -> None:

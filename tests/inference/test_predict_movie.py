@@ -19,7 +19,8 @@ from hdsmlm.inference.decode import COLUMNS
 from hdsmlm.io.count_maps import read_count_map
 from hdsmlm.io.movies import ArrayMovie
 from hdsmlm.io.tables import read_table
-from hdsmlm.pipelines.predict import PredictionJob, predict_movie
+from hdsmlm.pipelines import predict as pipeline
+from hdsmlm.pipelines.predict import PredictionJob, chunk_frames_for, predict_movie
 from hdsmlm.records.count_map import expected_count
 from hdsmlm.records.events import Event
 from hdsmlm.records.movie import MovieInfo
@@ -257,6 +258,56 @@ def test_a_model_outside_its_range_is_a_warning(tmp_path: Path) -> None:
     text = (tmp_path / "out" / "summary.txt").read_text()
     assert any("the pixels 400, trained 50 to 250" in line for line in summary.warnings)
     assert "WARNING: outside the model's trained range" in text
+
+
+def test_the_grey_levels_follow_a_drift_on_request(sparse_bundle: Bundle, tmp_path: Path) -> None:
+    """With the window, the last frames are answered as if the movie held nothing but them."""
+    calm = movie(60).read(0, 60)
+    drifting = ArrayMovie(
+        calm + np.repeat([0, 3000], 30)[:, None, None].astype(np.uint16), pixel_size_nm=100.0
+    )
+    whole = ArrayMovie(calm[30:] + np.uint16(3000), pixel_size_nm=100.0)
+    maps = {}
+    for name, reader, changes in (
+        ("late half alone", whole, {}),
+        ("one level", drifting, {}),
+        ("window", drifting, {"normalization_window": 12}),
+    ):
+        job = PredictionJob(reader, tmp_path / name, sparse_bundle.folder)
+        predict_movie(job, config(**changes))
+        maps[name] = read_count_map(tmp_path / name / "count_map.tif")[-10:]
+    error = {name: np.abs(maps[name] - maps["late half alone"]).mean() for name in maps}
+    assert error["window"] < 0.1 * error["one level"]
+    provenance = json.loads((tmp_path / "window" / "provenance.json").read_text())
+    assert provenance["config"]["normalization"]["window_frames"] == 12
+
+
+def test_another_window_is_another_run(sparse_bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        run(sparse_bundle, tmp_path, stop_after(10, Killed))
+    with pytest.raises(OutputError, match="unfinished run of another"):
+        run(sparse_bundle, tmp_path, normalization_window=12)
+
+
+@pytest.mark.parametrize(
+    ("side", "asked", "frames"),
+    [(256, 32, 32), (1024, 32, 32), (1024, 64, 32), (2048, 32, 8), (8192, 32, 4), (8192, 2, 2)],
+)
+def test_chunks_are_bounded_in_pixels(side: int, asked: int, frames: int) -> None:
+    info = MovieInfo("large", (), 1000, side, side, "uint16", 100.0)
+    assert chunk_frames_for(info, config(chunk_frames=asked)) == frames
+
+
+def test_shorter_chunks_of_large_frames_give_the_same(
+    sparse_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(sparse_bundle, tmp_path / "a", chunk_frames=6, overlay_frames=5)
+    monkeypatch.setattr(pipeline, "CHUNK_PIXELS", 6 * 30 * 37)
+    events: list[Event] = []
+    run(sparse_bundle, tmp_path / "b", events.append, chunk_frames=32, overlay_frames=5)
+    assert [event.done for event in events if event.stage == "predict"] == [0, 6, 12, 18, 23]
+    for name in (*BYTES, "overlays/frame_000012.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 class LazyMovie:

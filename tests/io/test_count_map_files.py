@@ -175,6 +175,65 @@ def test_files_that_are_no_count_maps(tmp_path: Path) -> None:
         read_count_map(tmp_path / "notes.tif")
 
 
+def test_the_file_knows_its_first_frame(path: Path) -> None:
+    with open_count_map_writer(path, 6, 9, 11, first_frame=700) as writer:
+        writer.append(MAP)
+    with CountMapFile(path) as file:
+        assert file.first_frame == 700
+        np.testing.assert_array_equal(file.read(0, 6), MAP)
+    write(path)
+    with CountMapFile(path) as file:
+        assert file.first_frame == 0
+
+
+def test_a_first_frame_does_not_disturb_programs(tmp_path: Path) -> None:
+    with open_count_map_writer(tmp_path / "map.tif", 6, 9, 11, first_frame=700) as writer:
+        writer.append(MAP)
+    with tifffile.TiffFile(tmp_path / "map.tif") as tif:
+        assert tif.series[0].axes == "TCYX"
+        assert tif.series[0].shape == MAP.shape
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+def test_a_truncated_map_is_a_clear_error(tmp_path: Path, share: float) -> None:
+    path = tmp_path / "map.tif"
+    write(path, probabilities(40, 30, 30))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(MovieError, match=r"map\.tif: not readable.*predict the movie again"):
+        read_count_map(path)
+
+
+def test_damaged_pixels_are_a_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "map.tif"
+    write(path)
+    with tifffile.TiffFile(path) as tif:
+        offset, size = tif.pages[9].dataoffsets[0], tif.pages[9].databytecounts[0]
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        stream.write(b"\xff" * size)
+    with CountMapFile(path) as file:
+        np.testing.assert_array_equal(file.read(0, 2), MAP[:2])
+        with pytest.raises(MovieError, match=r"map\.tif: not readable"):
+            file.read(2, 3)
+
+
+@pytest.mark.parametrize("damage", ["lost", "garbage", "metadata"])
+def test_a_damaged_zarr_is_a_clear_error(tmp_path: Path, damage: str) -> None:
+    pytest.importorskip("zarr")
+    path = tmp_path / "map.zarr"
+    write(path)
+    chunk = path / "c" / "3" / "0" / "0" / "0"
+    if damage == "lost":
+        chunk.unlink()
+    elif damage == "garbage":
+        chunk.write_bytes(b"no chunk")
+    else:
+        (path / "zarr.json").write_text("{")
+    with pytest.raises(MovieError, match=r"map\.zarr: not readable"):
+        read_count_map(path)
+
+
 def test_zarr_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingExtraError, match=r"hdsmlm\[io\]"):

@@ -1,5 +1,6 @@
 """Percentiles from the streamed histogram, scaling, sliding windows."""
 
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +13,13 @@ from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.errors import MovieError
 from hdsmlm.normalization import Normalizer, fit_normalizer, normalizer_of_array
 from hdsmlm.normalization.percentiles import IntensityHistogram
-from hdsmlm.records.movie import MovieInfo
+from hdsmlm.records.movie import BLOCK_PIXELS, MovieInfo
 
 
 @dataclass
 class Reader:
     frames: np.ndarray
-    largest_read: int = 0
+    largest_read_px: int = 0
 
     @property
     def info(self):
@@ -26,8 +27,9 @@ class Reader:
         return MovieInfo("memory", (), t, y, x, str(self.frames.dtype))
 
     def read(self, start, stop):
-        self.largest_read = max(self.largest_read, stop - start)
-        return self.frames[start:stop]
+        block = self.frames[start:stop]
+        self.largest_read_px = max(self.largest_read_px, block.size)
+        return block
 
     def close(self):
         pass
@@ -83,13 +85,27 @@ def test_sliding_window_follows_a_drifting_background():
     rng = np.random.default_rng(4)
     drift = np.linspace(0, 2000, 400)[:, None, None]
     frames = (500 + drift + rng.normal(0, 20, (400, 12, 12))).astype(np.uint16)
-    reader = Reader(frames)
-    normalize = fit_normalizer(reader, NormalizationConfig(window_frames=40))
+    normalize = fit_normalizer(Reader(frames), NormalizationConfig(window_frames=40))
     for centre in (60, 200, 340):
         low, _ = normalize.levels(centre, 1)
         window = frames[centre - 20 : centre + 20]
         assert low[0] == pytest.approx(np.percentile(window, 20), abs=60)
-    assert reader.largest_read <= 64
+
+
+@pytest.mark.parametrize("window", [None, 50])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_memory_is_bounded_whatever_the_size_of_a_frame(window, dtype):
+    one = np.random.default_rng(8).integers(0, 999, (512, 512)).astype(dtype)
+    reader = Reader(np.broadcast_to(one, (60, 512, 512)))
+    config = NormalizationConfig(window_frames=window)
+    fit_normalizer(Reader(reader.frames[:11]), config)
+    tracemalloc.start()
+    normalize = fit_normalizer(reader, config)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert reader.largest_read_px <= BLOCK_PIXELS
+    assert peak < 64e6  # counting a window at once would take 105 MB for its bins alone
+    np.testing.assert_allclose(normalize.low, np.percentile(one, 20), atol=0.02)
 
 
 def test_sliding_window_as_long_as_the_movie_is_the_whole_movie():

@@ -19,9 +19,9 @@ def command(
     out: Annotated[
         Path, typer.Option("--out", help="Folder for scores.json, report.html and pictures.")
     ] = Path("evaluation"),
-    pixel_size: Annotated[
+    pixel_size_nm: Annotated[
         float | None,
-        typer.Option("--pixel-size", help="Pixel size in nm; default: the movie's metadata."),
+        typer.Option("--pixel-size-nm", help="Pixel size in nm; default: the movie's metadata."),
     ] = None,
     movie: Annotated[
         Path | None, typer.Option("--movie", help="The movie, for overlay pictures.")
@@ -60,7 +60,7 @@ def command(
     sources = EvaluationSources(
         truth=truth,
         predicted=predicted,
-        pixel_size_nm=pixel_size,
+        pixel_size_nm=pixel_size_nm,
         size_px=_parse_size(size),
         movie=movie,
         count_map=count_map,

@@ -53,7 +53,7 @@ def command(
         PrecisionChoice,
         typer.Option(help="Arithmetic; bf16 (OpenVINO) is faster and loses about two digits."),
     ] = PrecisionChoice.f32,
-    pixel_size: Annotated[
+    pixel_size_nm: Annotated[
         float | None,
         typer.Option(help="Pixel in the sample, nm. Default: from the movie's metadata."),
     ] = None,
@@ -71,6 +71,12 @@ def command(
     overlays: Annotated[int, typer.Option(help="Number of frames drawn with their emitters.")] = 6,
     tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Frames per call of the network.")] = None,
+    normalization_window: Annotated[
+        int | None,
+        typer.Option(
+            help="Take grey levels from a sliding window of so many frames (drifting background)."
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; default: all cores.")] = None,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what can be read of a damaged file.")
@@ -95,8 +101,9 @@ def command(
         "precision": precision.value,
         "count_map": count_map.value,
         "overlay_frames": overlays,
-        "pixel_size_nm": pixel_size,
+        "pixel_size_nm": pixel_size_nm,
         "threads": threads,
+        "normalization_window": normalization_window,
         **_range(frames),
     }
     if tile is not None:

@@ -67,7 +67,11 @@ class PredictionConfig(Section):
     tile_px: int = Field(512, ge=16)
     """Side of the tile that one call of the network answers for; larger frames are tiled."""
     chunk_frames: int = Field(32, ge=1, le=4096)
-    """Frames that one call of the network answers for; the unit of progress and of resuming."""
+    """Frames that one call of the network answers for, fewer where frames are larger than
+    1024 × 1024; the unit of progress and of resuming."""
+    normalization_window: int | None = Field(None, ge=10)
+    """Frames of a sliding window from which the grey levels are taken, for drifting background;
+    null takes what the model says, as a rule the whole movie."""
     count_map: CountMapFormat = "tif"
     """How the count map is written; none saves time and disk."""
     first_frame: int = Field(0, ge=0)

@@ -185,7 +185,7 @@ def range_warnings(found: Found, view: FieldOfView, trained: TrainedRange) -> tu
             "the pixels",
             view.pixel_size_nm,
             trained.pixel_size_nm,
-            "nm wide; check --pixel-size, and bin or interpolate the movie if it is right",
+            "nm wide; check --pixel-size-nm, and bin or interpolate the movie if it is right",
         ),
         (
             "the density around an emitter is",

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -26,6 +27,7 @@ from hdsmlm.records.count_map import N_CLASSES
 BIGTIFF_BYTES = 2**32 - 2**25
 ZLIB_LEVEL = 1  # level 6 takes 1.4 times as long for the same size
 TIFF_EXTENSIONS = (".tif", ".tiff", ".btf")
+_FIRST_FRAME = "first_frame"
 
 
 class CountMapWriter(Protocol):
@@ -48,7 +50,7 @@ class CountMapWriter(Protocol):
 
 
 def open_count_map_writer(
-    path: Path | str, n_frames: int, height: int, width: int
+    path: Path | str, n_frames: int, height: int, width: int, *, first_frame: int = 0
 ) -> CountMapWriter:
     """Begin a count map; the extension (.tif or .zarr) chooses the format.
 
@@ -58,6 +60,8 @@ def open_count_map_writer(
         Is replaced when it is a count map of before.
     n_frames, height, width : int
         Its whole size; exactly so many frames must be appended.
+    first_frame : int
+        The movie's frame that the first one belongs to, from 0; is written into the file.
 
     Raises
     ------
@@ -69,9 +73,9 @@ def open_count_map_writer(
     path = Path(path)
     shape = (n_frames, N_CLASSES, height, width)
     if path.suffix.lower() in TIFF_EXTENSIONS:
-        return TiffCountMapWriter(path, shape)
+        return TiffCountMapWriter(path, shape, first_frame=first_frame)
     if path.suffix.lower() == ".zarr":
-        return ZarrCountMapWriter(path, shape)
+        return ZarrCountMapWriter(path, shape, first_frame=first_frame)
     raise OutputError(
         f"{path}: a count map is written as .tif or .zarr, not as '{path.suffix}'; change the name"
     )
@@ -190,9 +194,15 @@ class TiffCountMapWriter(_Writer):
     """One compressed page per frame and class."""
 
     def __init__(
-        self, path: Path, shape: tuple[int, int, int, int], *, bigtiff: bool | None = None
+        self,
+        path: Path,
+        shape: tuple[int, int, int, int],
+        *,
+        first_frame: int = 0,
+        bigtiff: bool | None = None,
     ) -> None:
         super().__init__(path, shape)
+        self._first_frame = first_frame
         if bigtiff is None:
             bigtiff = 4 * int(np.prod(shape, dtype=np.int64)) > BIGTIFF_BYTES
         with writing(path):
@@ -206,6 +216,7 @@ class TiffCountMapWriter(_Writer):
             description = (
                 f"ImageJ=1.54f\nimages={frames * classes}\nchannels={classes}\nframes={frames}\n"
                 "hyperstack=true\nmode=grayscale\nloop=false\nmin=0.0\nmax=1.0\n"
+                f"{_FIRST_FRAME}={self._first_frame}\n"  # programs pass over what they do not know
             )
             self._tif.write(
                 page,
@@ -229,7 +240,9 @@ class TiffCountMapWriter(_Writer):
 class ZarrCountMapWriter(_Writer):
     """One chunk per frame."""
 
-    def __init__(self, path: Path, shape: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, path: Path, shape: tuple[int, int, int, int], *, first_frame: int = 0
+    ) -> None:
         zarr = _zarr()
         if path.exists() and not _is_zarr(path):
             raise OutputError(
@@ -243,6 +256,7 @@ class ZarrCountMapWriter(_Writer):
                 chunks=(1, *shape[1:]),
                 dtype="float32",
                 dimension_names=("t", "c", "y", "x"),
+                attributes={_FIRST_FRAME: first_frame},
             )
 
     def _write(self, block: NDArray[np.float32]) -> None:
@@ -261,10 +275,17 @@ class CountMapFile:
     path : path
         A .tif or .zarr count map.
 
+    Attributes
+    ----------
+    shape : tuple of int
+        (t, 4, y, x).
+    first_frame : int
+        The movie's frame that the first one belongs to, from 0.
+
     Raises
     ------
     MovieError
-        When it is missing or no count map.
+        When it is missing, damaged or no count map.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -272,11 +293,8 @@ class CountMapFile:
         if not self.path.exists():
             raise MovieError(f"{self.path}: no such count map; check the path")
         self._tif: Any = None
-        if _is_zarr(self.path):
-            self._array = _zarr().open_array(str(self.path), mode="r")
-            shape, dtype = tuple(self._array.shape), np.dtype(self._array.dtype)
-        else:
-            shape, dtype = self._open_tiff()
+        self.first_frame = 0
+        shape, dtype = self._open_zarr() if _is_zarr(self.path) else self._open_tiff()
         if len(shape) != 4 or shape[1] != N_CLASSES or dtype.kind != "f":
             self.close()
             raise MovieError(
@@ -285,31 +303,67 @@ class CountMapFile:
             )
         self.shape: tuple[int, int, int, int] = shape
 
+    def _open_zarr(self) -> tuple[tuple[int, ...], np.dtype]:
+        zarr = _zarr()
+        with self._damage_explained():
+            self._array = zarr.open_array(str(self.path), mode="r")
+            self.first_frame = int(self._array.attrs.get(_FIRST_FRAME, 0))
+            return tuple(self._array.shape), np.dtype(self._array.dtype)
+
     def _open_tiff(self) -> tuple[tuple[int, ...], np.dtype]:
-        try:
+        with self._damage_explained():
             self._tif = tifffile.TiffFile(self.path)
             pages, first = len(self._tif.pages), self._tif.pages.first
-            shape = (pages // N_CLASSES, N_CLASSES, *first.shape)
-            channels = int((self._tif.imagej_metadata or {}).get("channels", 0))
-        except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
-            raise MovieError(f"{self.path}: not readable as a count map ({error})") from error
-        if pages % N_CLASSES or channels != N_CLASSES:
-            shape = (pages, *first.shape)
-        return shape, np.dtype(first.dtype)
+            words = self._tif.imagej_metadata or {}
+            self.first_frame = int(words.get(_FIRST_FRAME, 0))
+            if words.get("channels") != N_CLASSES:
+                return (pages, *first.shape), np.dtype(first.dtype)
+            promised = int(words.get("images", pages))
+            if pages != promised:
+                raise ValueError(f"it holds {pages} of {promised} pages")
+            return (pages // N_CLASSES, N_CLASSES, *first.shape), np.dtype(first.dtype)
+
+    @contextmanager
+    def _damage_explained(self) -> Iterator[None]:
+        """Turn what decoders raise, who share no base for it, into one message."""
+        try:
+            yield
+        except Exception as error:
+            self.close()
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise MovieError(
+                f"{self.path}: not readable as a count map ({reason}); the file is damaged or of "
+                "another kind; predict the movie again"
+            ) from error
 
     def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Return frames ``start`` to ``stop - 1``, shape (t, 4, y, x)."""
+        """Return frames ``start`` to ``stop - 1``, shape (t, 4, y, x); 0 is the map's first.
+
+        Raises
+        ------
+        MovieError
+            When there are no such frames or the file is damaged.
+        """
         if not 0 <= start <= stop <= self.shape[0]:
             raise MovieError(
                 f"{self.path}: frames {start} to {stop} were asked for, but the count map has "
                 f"{self.shape[0]}"
             )
-        if self._tif is None:
-            return np.asarray(self._array[start:stop], dtype=np.float32)
+        with self._damage_explained():
+            return self._read_zarr(start, stop) if self._tif is None else self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> NDArray[np.float32]:
         block = np.empty((stop - start, *self.shape[1:]), np.float32)
         flat = block.reshape(-1, *self.shape[2:])
         for place, page in enumerate(range(start * N_CLASSES, stop * N_CLASSES)):
             flat[place] = self._tif.pages[page].asarray(maxworkers=1)
+        return block
+
+    def _read_zarr(self, start: int, stop: int) -> NDArray[np.float32]:
+        block = np.asarray(self._array[start:stop], dtype=np.float32)
+        lost = np.flatnonzero(~block.any(axis=(1, 2, 3)))
+        if len(lost):  # zarr reads a file that is missing as zeros
+            raise ValueError(f"frame {start + lost[0]} is missing")
         return block
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ with ``low`` and ``high`` the 20th and 99th percentile (configurable) of the mov
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.normalization.percentiles import IntensityHistogram
 from hdsmlm.records.events import Event, Listener, silent
-from hdsmlm.records.movie import MovieReader
-
-_READ_FRAMES = 64
+from hdsmlm.records.movie import MovieReader, frame_blocks
 
 
 @dataclass(frozen=True)
@@ -55,7 +53,10 @@ class Normalizer:
         low, high = self.levels(first_frame, len(frames))
         low32 = low.astype(np.float32)[:, None, None]
         scale = (2.0 / (high - low)).astype(np.float32)[:, None, None]
-        scaled = (frames.astype(np.float32) - low32) * scale - np.float32(1.0)
+        scaled = frames.astype(np.float32)
+        scaled -= low32
+        scaled *= scale
+        scaled -= np.float32(1.0)
         return np.clip(scaled, -1.0, 1.0, out=scaled)
 
     def to_dict(self) -> dict[str, Any]:
@@ -106,8 +107,7 @@ def fit_normalizer(
     histogram_of = _histogram_factory(reader)
     if config.window_frames is None or config.window_frames >= n_frames:
         histogram = histogram_of()
-        for start in range(0, n_frames, _READ_FRAMES):
-            stop = min(start + _READ_FRAMES, n_frames)
+        for start, stop in frame_blocks(reader.info, 0, n_frames):
             histogram.add(reader.read(start, stop))
             listener(Event("normalize", stop, n_frames, "grey levels"))
         low, high = levels_of(histogram, config)
@@ -127,9 +127,9 @@ def _sliding(
         wanted_start = int(np.clip(centre - window // 2, 0, n_frames - window))
         wanted_stop = wanted_start + window
         if wanted_stop > stop:
-            histogram.add(reader.read(stop, wanted_stop))
+            _each_block(reader, stop, wanted_stop, histogram.add)
         if wanted_start > start:
-            histogram.remove(reader.read(start, wanted_start))
+            _each_block(reader, start, wanted_start, histogram.remove)
         start, stop = wanted_start, wanted_stop
         low, high = levels_of(histogram, config)
         lows.append(low)
@@ -138,12 +138,19 @@ def _sliding(
     return Normalizer(np.array(lows), np.array(highs), step_frames=step)
 
 
+def _each_block(
+    reader: MovieReader, start: int, stop: int, take: Callable[[NDArray[np.generic]], None]
+) -> None:
+    for low, high in frame_blocks(reader.info, start, stop):
+        take(reader.read(low, high))
+
+
 def _histogram_factory(reader: MovieReader) -> Any:
     """Return a maker of empty histograms whose bins fit the movie's dtype."""
     if np.dtype(reader.info.dtype) in (np.dtype(np.uint8), np.dtype(np.uint16)):
         return IntensityHistogram
     low, high = np.inf, -np.inf
-    for start in range(0, reader.info.n_frames, _READ_FRAMES):
-        block = reader.read(start, min(start + _READ_FRAMES, reader.info.n_frames))
+    for start, stop in frame_blocks(reader.info, 0, reader.info.n_frames):
+        block = reader.read(start, stop)
         low, high = min(low, float(block.min())), max(high, float(block.max()))
     return lambda: IntensityHistogram(low, high)

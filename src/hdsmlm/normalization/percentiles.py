@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hdsmlm.errors import MovieError
 
 _BINS = 65536
+_COUNT_PIXELS = 2**20
+"""Pixels counted at once: counting needs 8 bytes for each, whatever their dtype."""
 
 
 class IntensityHistogram:
@@ -73,9 +75,14 @@ class IntensityHistogram:
         return float(self._low + self._scale * (below + (above - below) * fraction))
 
     def _count(self, frames: NDArray[np.generic]) -> NDArray[np.int64]:
-        if frames.dtype in (np.uint8, np.uint16) and self._scale == 1.0 and self._low == 0.0:
-            bins = frames.ravel()
-        else:
-            scaled = (frames.astype(np.float64).ravel() - self._low) / self._scale
-            bins = np.clip(np.rint(scaled), 0, _BINS - 1).astype(np.int64)
-        return np.bincount(bins, minlength=_BINS)
+        counts = np.zeros(_BINS, dtype=np.int64)
+        values = frames.reshape(-1)
+        for start in range(0, values.size, _COUNT_PIXELS):
+            counts += self._count_piece(values[start : start + _COUNT_PIXELS])
+        return counts
+
+    def _count_piece(self, values: NDArray[np.generic]) -> NDArray[np.int64]:
+        if values.dtype in (np.uint8, np.uint16) and self._scale == 1.0 and self._low == 0.0:
+            return np.bincount(values, minlength=_BINS)
+        scaled = (values.astype(np.float64) - self._low) / self._scale
+        return np.bincount(np.clip(np.rint(scaled), 0, _BINS - 1).astype(np.int64), minlength=_BINS)

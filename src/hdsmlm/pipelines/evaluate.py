@@ -151,7 +151,7 @@ def _pixel_size(
         if known is None:
             raise TableError(
                 "the pixel size is needed, because tolerances and labels are in pixels, and no "
-                "movie states it; give it in nm, e.g. --pixel-size 100"
+                "movie states it; give it in nm, e.g. --pixel-size-nm 100"
             )
         return known, (f"Pixel size {known:g} nm from the movie's metadata.",)
     if not (math.isfinite(given) and given > 0):

@@ -22,11 +22,12 @@ import numpy as np
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
+from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.config.prediction import CountMapFormat, DecodingConfig, PredictionConfig
 from hdsmlm.errors import ConfigError, Interrupted, MovieError, OutputError
 from hdsmlm.inference.chunk_store import ChunkResult, ChunkStore
 from hdsmlm.inference.decode import COLUMNS, decode
-from hdsmlm.inference.engines import build_engine, resolve_engine
+from hdsmlm.inference.engines import build_engine
 from hdsmlm.inference.predictor import Predictor
 from hdsmlm.inference.summary import (
     FieldOfView,
@@ -42,7 +43,7 @@ from hdsmlm.io.writing import atomic_path, output_folder, writing
 from hdsmlm.normalization import Normalizer, fit_normalizer
 from hdsmlm.records.count_map import N_CLASSES, expected_count
 from hdsmlm.records.events import Event, Listener, silent
-from hdsmlm.records.movie import MovieReader
+from hdsmlm.records.movie import MovieInfo, MovieReader, frame_blocks
 from hdsmlm.records.provenance import Provenance, file_sha256
 
 STAGE = "predict"
@@ -56,6 +57,10 @@ OVERLAY_PATTERN = "frame_*.png"
 COUNT_MAP_STEM = "count_map"
 WORK_FOLDER = "unfinished"
 _SPARE_BYTES = 50_000_000
+CHUNK_PIXELS = 2**25
+"""Pixels of a chunk at most: the count map of so many takes 0.5 GB of memory."""
+LEAST_CHUNK_FRAMES = 4
+"""However large the frames: shorter chunks compute little but the margins around them."""
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,12 @@ class _Run:
         self.first, self.last = _frame_range(reader, bundle, config)
         self.decoding: DecodingConfig = config.decoding or bundle.manifest.decoding
         self.with_map = config.count_map != "none"
+        self.chunk_frames = chunk_frames_for(reader.info, config)
         self.windows = plan_windows(
             self.first,
             self.last,
             reader.info.n_frames,
-            size=config.chunk_frames,
+            size=self.chunk_frames,
             margin=bundle.manifest.receptive_frames,
         )
         output_folder(job.out)
@@ -138,12 +144,16 @@ class _Run:
             )
         self.parents = {f"movie {name}": sha for name, sha in _movie_sha256(reader).items()}
         self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
+        self.normalization = _normalization(bundle, config)
+        self.engine = build_engine(
+            config.engine, bundle, precision=config.precision, threads=config.threads
+        )
         self.store = ChunkStore(
             job.out / WORK_FOLDER,
             {
                 "parents": self.parents,
                 "frames": reader.info.n_frames,
-                "engine": resolve_engine(config.engine),
+                "engine": [self.engine.name, self.engine.device],
                 "config": config.model_dump(mode="json", exclude={"overlay_frames"}),
                 "decoding": self.decoding.model_dump(mode="json"),
                 "version": hdsmlm.__version__,
@@ -161,19 +171,8 @@ class _Run:
         """Run the chunks that are missing, write the files, remove the work folder."""
         start = time.perf_counter()
         try:
-            predictor = Predictor(
-                build_engine(
-                    self.config.engine,
-                    self.bundle,
-                    precision=self.config.precision,
-                    threads=self.config.threads,
-                ),
-                self.bundle.manifest,
-                self.config.tile_px,
-            )
-            self._predict(predictor)
-            seconds = time.perf_counter() - start
-            summary = self._write(predictor, seconds)
+            self._predict(Predictor(self.engine, self.bundle.manifest, self.config.tile_px))
+            summary = self._write(time.perf_counter() - start)
         except KeyboardInterrupt:
             raise Interrupted(self._keep_partial()) from None
         self.store.remove()
@@ -185,7 +184,7 @@ class _Run:
         frame_bytes = 4 * N_CLASSES * self.view.height_px * self.view.width_px
         needed = _SPARE_BYTES
         if self.with_map:
-            needed += missing * self.config.chunk_frames * frame_bytes
+            needed += missing * self.chunk_frames * frame_bytes
         with writing(self.job.out):
             free = shutil.disk_usage(self.job.out).free
         if self.with_map and free < needed:
@@ -199,7 +198,7 @@ class _Run:
         normalizer = self._normalizer()
         total = self.last - self.first
         done = sum(self._kept_frames(index) for index in self.finished)
-        what = f"{done} frames were finished before" if done else predictor.engine.device
+        what = f"{done} frames were finished before" if done else self.engine.device
         self.listener(Event(STAGE, done, total, what))
         for index, window in enumerate(self.windows):
             if index in self.finished:
@@ -212,7 +211,9 @@ class _Run:
                 pixel_size_nm=self.view.pixel_size_nm,
                 first_frame=window.keep_start,
             )
-            expected = expected_count(probabilities).sum(axis=(1, 2), dtype=np.float64)
+            expected = np.array(
+                [expected_count(frame[None]).sum(dtype=np.float64) for frame in probabilities]
+            )
             result = ChunkResult(emitters, expected)
             self.store.keep(index, result, probabilities if self.with_map else None)
             done += self._kept_frames(index)
@@ -222,9 +223,7 @@ class _Run:
     def _normalizer(self) -> Normalizer:
         normalizer = self.store.normalizer()
         if normalizer is None:
-            normalizer = fit_normalizer(
-                self.reader, self.bundle.manifest.normalization, self.listener
-            )
+            normalizer = fit_normalizer(self.reader, self.normalization, self.listener)
             self.store.keep_normalizer(normalizer)
         return normalizer
 
@@ -242,7 +241,7 @@ class _Run:
         for kind in get_args(CountMapFormat):
             remove_count_map(out / f"{COUNT_MAP_STEM}.{kind}")
 
-    def _write(self, predictor: Predictor, seconds: float) -> PredictionSummary:
+    def _write(self, seconds: float) -> PredictionSummary:
         if self.job.overwrite:
             self._remove_old_results()
         out, view = self.job.out, self.view
@@ -267,12 +266,12 @@ class _Run:
             view=view,
             found=found,
             threshold=self.decoding.threshold,
-            engine=f"{predictor.engine.name} ({predictor.engine.device})",
+            engine=f"{self.engine.name} ({self.engine.device})",
             seconds=round(seconds, 2),
             frames_per_second=round((found.frames - before) / seconds, 2),
             resumed_frames=before,
             files=files,
-            versions=_versions(predictor.engine.name),
+            versions=_versions(self.engine.name),
             warnings=range_warnings(found, view, self.bundle.manifest.trained_range),
             notes=self.reader.info.notes,
         )
@@ -285,6 +284,7 @@ class _Run:
             {
                 "prediction": self.config.model_dump(mode="json"),
                 "decoding": self.decoding.model_dump(mode="json"),
+                "normalization": self.normalization.model_dump(mode="json"),
                 "pixel_size_nm": self.view.pixel_size_nm,
                 "frames": [self.first, self.last],
                 "engine": summary.engine,
@@ -305,7 +305,11 @@ class _Run:
         name = f"{COUNT_MAP_STEM}.{self.config.count_map}"
         n_frames = self.last - self.first
         with open_count_map_writer(
-            self.job.out / name, n_frames, self.view.height_px, self.view.width_px
+            self.job.out / name,
+            n_frames,
+            self.view.height_px,
+            self.view.width_px,
+            first_frame=self.first,
         ) as writer:
             done = 0
             for index in range(len(self.windows)):
@@ -326,7 +330,7 @@ class _Run:
         for stale in folder.glob(OVERLAY_PATTERN):
             stale.unlink()
         for number, frame in enumerate(frames):
-            index = (frame - self.first) // self.config.chunk_frames
+            index = (frame - self.first) // self.chunk_frames
             emitters = self.store.result(index).emitters
             draw_overlay(
                 self.reader.read(frame, frame + 1)[0],
@@ -353,12 +357,25 @@ class _Run:
         )
 
 
+def chunk_frames_for(info: MovieInfo, config: PredictionConfig) -> int:
+    """Return how many frames a chunk has, so that memory is bounded for large frames too."""
+    affordable = max(LEAST_CHUNK_FRAMES, CHUNK_PIXELS // max(1, info.height * info.width))
+    return min(config.chunk_frames, affordable)
+
+
+def _normalization(bundle: Bundle, config: PredictionConfig) -> NormalizationConfig:
+    if config.normalization_window is None:
+        return bundle.manifest.normalization
+    window = {"window_frames": config.normalization_window}
+    return bundle.manifest.normalization.model_copy(update=window)
+
+
 def _field_of_view(reader: MovieReader, config: PredictionConfig) -> FieldOfView:
     pixel_size_nm = config.pixel_size_nm or reader.info.pixel_size_nm
     if pixel_size_nm is None:
         raise ConfigError(
             f"{reader.info.name} does not say how wide its pixels are in the sample; give it with "
-            "--pixel-size, in nm (camera pixel divided by magnification, often about 100)"
+            "--pixel-size-nm, in nm (camera pixel divided by magnification, often about 100)"
         )
     return FieldOfView(reader.info.height, reader.info.width, pixel_size_nm)
 
@@ -408,7 +425,7 @@ def _movie_sha256(reader: MovieReader) -> dict[str, str]:
             for number, path in enumerate(reader.info.paths, start=1)
         }
     digest = hashlib.sha256()
-    for start in range(0, reader.info.n_frames, 64):
-        frames = reader.read(start, min(start + 64, reader.info.n_frames))
+    for start, stop in frame_blocks(reader.info, 0, reader.info.n_frames):
+        frames = reader.read(start, stop)
         digest.update(np.ascontiguousarray(frames).tobytes())
     return {reader.info.name: digest.hexdigest()}

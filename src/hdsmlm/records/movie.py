@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+BLOCK_PIXELS = 2**22
+"""Pixels that are read at once where a whole movie is gone through: 64 frames of 256 × 256."""
+BLOCK_FRAMES = 64
+"""And frames at most."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,26 @@ class MovieInfo:
     dtype: str
     pixel_size_nm: float | None = None
     notes: tuple[str, ...] = field(default=())
+
+
+def frame_blocks(
+    info: MovieInfo, start: int, stop: int, pixels: int = BLOCK_PIXELS
+) -> Iterator[tuple[int, int]]:
+    """Cut frames ``start`` to ``stop - 1`` into blocks of up to ``pixels``, one frame at least.
+
+    Yields
+    ------
+    tuple of int
+        First frame of a block, and one past its last.
+
+    Examples
+    --------
+    >>> list(frame_blocks(MovieInfo("m", (), 9, 10, 10, "uint16"), 2, 9, pixels=350))
+    [(2, 5), (5, 8), (8, 9)]
+    """
+    size = min(BLOCK_FRAMES, max(1, pixels // max(1, info.height * info.width)))
+    for low in range(start, stop, size):
+        yield low, min(low + size, stop)
 
 
 @runtime_checkable
