@@ -23,6 +23,7 @@ from hdsmlm.normalization import normalizer_of_array
 from hdsmlm.pipelines.demo import DEMO_MOVIE
 from hdsmlm.records.count_map import expected_count
 from hdsmlm.simulation.scene import SceneSampler
+from hdsmlm.units import corner_to_centre_px, nm_to_px
 
 FRAME = 4
 CROP = slice(20, 84)
@@ -75,8 +76,8 @@ def _draw_marks(axis, scene, found, matching) -> None:
     )
     for table, chosen, colour, symbol in groups:
         here = table.select(chosen & (table["frame"] == FRAME))
-        x = here["x_nm"] / scene.pixel_size_nm - 0.5  # imshow puts zero at a pixel's centre
-        y = here["y_nm"] / scene.pixel_size_nm - 0.5
+        x = corner_to_centre_px(nm_to_px(here["x_nm"], scene.pixel_size_nm))
+        y = corner_to_centre_px(nm_to_px(here["y_nm"], scene.pixel_size_nm))
         filled = {"facecolors": "none"} if symbol != "x" else {}
         edge = {"edgecolors": colour} if symbol != "x" else {"c": colour}
         axis.scatter(x, y, s=42, marker=symbol, linewidths=1.5, **edge, **filled)

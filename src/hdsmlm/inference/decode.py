@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from hdsmlm.config.prediction import DecodingConfig
 from hdsmlm.records.count_map import expected_count
 from hdsmlm.records.emitters import Emitters
+from hdsmlm.units import centre_to_corner_px
 
 COLUMNS = ("frame", "x_nm", "y_nm", "probability", "count_class", "expected_count")
 """Columns of the table that :func:`decode` returns."""
@@ -104,8 +105,8 @@ def peel_units(expected: NDArray[np.floating], config: DecodingConfig) -> Units:
     units = _peel(left, row, near.reach, near.steps, near.weights, near.ring_ends, config.threshold)
     taken = mass - left
     _exchange(taken, units, row, near.steps, config.exchange_sigma_px, config.exchange_rounds)
-    # A pixel's index is its centre, half a pixel from the corner that positions count from.
-    return Units(units[:, 3] - _PAD_PX + 0.5, units[:, 2] - _PAD_PX + 0.5, units[:, 1])
+    y_px, x_px = (centre_to_corner_px(units[:, place] - _PAD_PX) for place in (2, 3))
+    return Units(x_px, y_px, units[:, 1])
 
 
 class _Neighbourhood:
