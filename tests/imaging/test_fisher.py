@@ -128,20 +128,39 @@ def test_depth_has_a_bound_only_in_3d():
     assert (deep.z_nm < 200).all()
 
 
+def _fit(counts, start, psf):
+    """Return the maximum-likelihood model of x, y, photons and background by Fisher scoring."""
+    model = start
+    for _ in range(8):
+        mean = expected_photons(model, psf, SHAPE)
+        score = (photon_gradients(model, psf, SHAPE) * (counts - mean) / mean).sum(axis=(1, 2))
+        step = np.linalg.solve(fisher_information(model, psf, IDEAL, SHAPE), score)
+        model = EmitterModel(
+            model.position + np.array([[step[0], step[1], 0.0]]),
+            model.photons + step[2],
+            model.background + step[3],
+        )
+    return model
+
+
 def test_maximum_likelihood_reaches_the_bound():
-    """Draw, fit x by scoring steps with the rest known: the scatter is the bound of x alone."""
-    psf, rng = GaussianPsf(1.3), np.random.default_rng(5)
+    """Draw and fit all four parameters from a start beside the truth: the scatter is the bound."""
+    psf, rng, n = GaussianPsf(1.3), np.random.default_rng(5), 400
     truth = EmitterModel(np.array([[7.8, 7.4, 0.0]]), np.array([2000.0]), 8.0)
+    start = EmitterModel(np.array([[8.3, 7.0, 0.0]]), np.array([1500.0]), 12.0)
     mean = expected_photons(truth, psf, SHAPE)
-    slope = photon_gradients(truth, psf, SHAPE)[0]
-    information = fisher_information(truth, psf, IDEAL, SHAPE)[0, 0]
-    errors = []
-    for _ in range(2000):
-        counts = rng.poisson(mean)
-        errors.append((slope * (counts - mean) / mean).sum() / information)
-    z = np.array(errors) * np.sqrt(information)
-    assert abs(z.mean()) < 4 / np.sqrt(2000)
-    assert abs(z.var() - 1) < 4 * np.sqrt(2 / 2000)
+    bound = cramer_rao_bound(truth, psf, IDEAL, SHAPE)
+    fits = [_fit(rng.poisson(mean), start, psf) for _ in range(n)]
+    pairs = (
+        ([fit.position[0, 0] - 7.8 for fit in fits], bound.x_px[0]),
+        ([fit.position[0, 1] - 7.4 for fit in fits], bound.y_px[0]),
+        ([fit.photons[0] - 2000 for fit in fits], bound.photons[0]),
+        ([fit.background - 8 for fit in fits], bound.background),
+    )
+    for errors, least in pairs:
+        z = np.array(errors) / least
+        assert abs(z.mean()) < 4 / np.sqrt(n)
+        assert abs(z.var() - 1) < 4 * np.sqrt(2 / n)
 
 
 def test_snr_is_the_formula_in_photo_electrons():
