@@ -101,6 +101,60 @@ def test_report_scores_and_overlays_are_written(tables, tmp_path):
     assert set(provenance["parents"]) == {"truth", "prediction", "movie", "count map"}
 
 
+def test_a_map_of_a_range_of_frames_is_compared_with_these_frames(tables, tmp_path):
+    """The range 5:12 alone gives what the same frames give as a movie of their own."""
+    config = EvaluationConfig(n_overlays=2, chance_repeats=1)
+    probabilities = np.random.default_rng(1).dirichlet([9, 1, 0.5, 0.2], (7, 40, 56))
+    probabilities = np.moveaxis(probabilities, -1, 1).astype(np.float32)
+    rewrite(tables["found.csv"], lambda t: t.select(t["frame"] >= 5))
+    results = {}
+    for name, first in (("range", 5), ("own", 0)):
+        with open_count_map_writer(tables["map.tif"], 7, *SHAPE[1:], first_frame=first) as writer:
+            writer.append(probabilities)
+        results[name] = evaluate_tables(
+            sources(
+                tables,
+                count_map=tables["map.tif"],
+                movie=tables["movie.tif"] if first else None,
+                truth_first_frame=1,
+                predicted_first_frame=1,
+            ),
+            tmp_path / name,
+            config,
+        )
+        for table in ("truth.csv", "found.csv"):
+            rewrite(
+                tables[table],
+                lambda t: t.select(t["frame"] >= 5).with_columns(
+                    frame=t["frame"][t["frame"] >= 5] - 5
+                ),
+            )
+    flat = {name: json.loads(result.scores.read_text()) for name, result in results.items()}
+    assert flat["range"]["n_frames"] == 7
+    changing = {"notes"}
+    for key in flat["own"].keys() - changing:
+        assert flat["range"][key] == flat["own"][key], key
+    assert [path.name for path in results["range"].overlays] == [
+        "overlay_frame_00006.png",
+        "overlay_frame_00012.png",
+    ]
+    assert any("begins with frame 6" in note for note in results["range"].evaluation.notes)
+
+
+def test_predictions_before_the_count_map_are_refused(tables, tmp_path):
+    with open_count_map_writer(tables["map.tif"], 7, *SHAPE[1:], first_frame=5) as writer:
+        writer.append(np.full((7, 4, *SHAPE[1:]), 0.25, np.float32))
+    with pytest.raises(TableError, match=r"frame 0.*begins with frame 5"):
+        evaluate_tables(sources(tables, count_map=tables["map.tif"]), tmp_path / "out")
+
+
+def test_a_truncated_count_map_is_a_clear_error(tables, tmp_path):
+    whole = tables["map.tif"].read_bytes()
+    tables["map.tif"].write_bytes(whole[: len(whole) * 2 // 3])
+    with pytest.raises(MovieError, match=r"map\.tif: not readable as a count map"):
+        evaluate_tables(sources(tables, count_map=tables["map.tif"]), tmp_path / "out")
+
+
 def test_tables_alone_give_count_scores_but_no_calibration(tables, tmp_path):
     result = evaluate_tables(sources(tables), tmp_path / "out")
     flat = json.loads(result.scores.read_text())

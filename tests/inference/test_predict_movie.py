@@ -16,7 +16,7 @@ from hdsmlm.bundle import Bundle
 from hdsmlm.config.prediction import DecodingConfig, PredictionConfig
 from hdsmlm.errors import Interrupted, OutputError
 from hdsmlm.inference.decode import COLUMNS
-from hdsmlm.io.count_maps import read_count_map
+from hdsmlm.io.count_maps import CountMapFile, read_count_map
 from hdsmlm.io.movies import ArrayMovie
 from hdsmlm.io.tables import read_table
 from hdsmlm.pipelines import predict as pipeline
@@ -111,6 +111,8 @@ def test_a_range_of_frames_gives_what_the_whole_gives_there(
     np.testing.assert_allclose(
         read_count_map(tmp_path / "part" / "count_map.tif"), whole, atol=2e-6
     )
+    with CountMapFile(tmp_path / "part" / "count_map.tif") as file:
+        assert file.first_frame == 7
     frames = read_table(tmp_path / "part" / "emitters.csv")["frame"]
     assert 7 <= frames.min() <= frames.max() < 15
 

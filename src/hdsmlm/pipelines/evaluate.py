@@ -125,11 +125,13 @@ def evaluate_tables(
             sources.predicted, pixel_size_nm, first_frame=sources.predicted_first_frame
         )
         require_rows(truth, f"truth {sources.truth.name}")
+        first = count_map.first_frame if count_map else 0
+        truth, predicted, begin = _from_frame(first, truth, predicted)
         field, more = _field(sources, truth, predicted, movie, count_map, pixel_size_nm)
         require_inside(truth, f"truth {sources.truth.name}", field)
         require_inside(predicted, f"prediction {sources.predicted.name}", field)
         require_common_frames(truth, predicted)
-        notes += more + extent_notes(truth, field)
+        notes += begin + more + extent_notes(truth, field)
         truth, cut = _inside(truth, field)
         require_rows(truth, f"truth {sources.truth.name}, inside the frames of the movie")
         notes += cut
@@ -138,7 +140,8 @@ def evaluate_tables(
         evaluation = evaluate(truth, predicted, field, config, read_map, listener)
         notes += evaluation.notes + frame_notes(truth, predicted, field) + offset_notes(evaluation)
         evaluation = replace(evaluation, notes=notes)
-        pictures = _overlays(truth, predicted, evaluation, movie, out, config, listener)
+        shown = _moved(truth, first), _moved(predicted, first)
+        pictures = _overlays(*shown, evaluation, movie, out, config, listener)
     return _write(sources, evaluation, pictures, out, config)
 
 
@@ -182,14 +185,15 @@ def _field(
         words = ", ".join(f"{name} {h}×{w} px" for name, (h, w) in sizes.items())
         raise MovieError(f"the frames differ in size: {words}; give what belongs together")
     last_predicted = _largest(predicted, "frame")
-    lengths = [movie.info.n_frames] if movie is not None else []
+    first = count_map.first_frame if count_map is not None else 0
+    lengths = [movie.info.n_frames - first] if movie is not None else []
     lengths += [count_map.shape[0]] if count_map is not None else []
     n_frames = min(lengths, default=int(max(_largest(truth, "frame"), last_predicted)) + 1)
     if last_predicted >= n_frames:
         raise TableError(
-            f"{sources.predicted.name}: a prediction lies in frame {last_predicted:g} "
-            f"(counted from 0), but the movie or count map has {n_frames} frames; give the files "
-            "that belong together, or state the number of the first frame"
+            f"{sources.predicted.name}: a prediction lies in frame {last_predicted + first:g} "
+            f"(counted from 0), but the movie or count map has {first + n_frames} frames; give the "
+            "files that belong together, or state the number of the first frame"
         )
     if sizes:
         height, width = next(iter(sizes.values()))
@@ -207,6 +211,31 @@ def _field(
 
 def _largest(table: Emitters, name: str) -> float:
     return float(table[name].max(initial=-1))
+
+
+def _from_frame(
+    first: int, truth: Emitters, predicted: Emitters
+) -> tuple[Emitters, Emitters, tuple[str, ...]]:
+    """Leave out what lies before frame ``first``, where a count map begins, and count from it."""
+    if first == 0:
+        return truth, predicted, ()
+    require_common_frames(truth, predicted)
+    early = truth["frame"] < first
+    if (predicted["frame"] < first).any():
+        raise TableError(
+            f"a prediction lies in frame {predicted['frame'].min()} (counted from 0), but the "
+            f"count map begins with frame {first}; give the files of one run"
+        )
+    truth = truth.select(~early)
+    require_rows(truth, f"truth from frame {first} on, where the count map begins")
+    notes = [f"The count map begins with frame {first + 1} of the movie; scores are of its frames."]
+    if early.any():
+        notes.append(f"{early.sum()} true emitters before it were left out.")
+    return _moved(truth, -first), _moved(predicted, -first), tuple(notes)
+
+
+def _moved(table: Emitters, frames: int) -> Emitters:
+    return table.with_columns(frame=table["frame"] + frames)
 
 
 def _inside(truth: Emitters, field: Field) -> tuple[Emitters, tuple[str, ...]]:
