@@ -12,6 +12,7 @@ from hdsmlm.config.camera import EmccdConfig, IdealConfig, ScmosConfig
 from hdsmlm.errors import ConfigError
 from hdsmlm.imaging.build import build_camera
 from hdsmlm.imaging.camera import Camera, EmccdCamera, IdealCamera, ScmosCamera
+from hdsmlm.imaging.scmos_maps import MeasuredMaps
 
 SHAPE = (20, 30)
 MAPPED = ScmosConfig(
@@ -93,19 +94,22 @@ def test_drawn_maps_have_the_spreads_asked_for():
     assert np.mean(noise > 4 * config.read_noise_e) == pytest.approx(0.01, rel=0.25)
 
 
-def test_measured_maps_replace_numbers(tmp_path):
-    gain, variance, offset = np.full(SHAPE, 2.0), np.full(SHAPE, 9.0), np.full(SHAPE, 101.0)
-    paths = {}
-    for name, array in (("gain_map", gain), ("variance_map", variance), ("offset_map", offset)):
-        paths[name] = tmp_path / f"{name}.npy"
-        np.save(paths[name], array)
-    camera = build_camera(ScmosConfig(quantum_efficiency=1, **paths), SHAPE)
+def test_measured_maps_replace_numbers():
+    gain, offset, variance = np.full(SHAPE, 2.0), np.full(SHAPE, 101.0), np.full(SHAPE, 9.0)
+    maps = MeasuredMaps(gain, offset, variance)
+    camera = build_camera(ScmosConfig(quantum_efficiency=1), SHAPE, measured=maps)
     np.testing.assert_allclose(camera.mean_adu(10.0), 121.0)
     np.testing.assert_allclose(camera.variance_adu(10.0), 10 * 4 + 9)
-    with pytest.raises(ConfigError, match="shape"):
-        build_camera(ScmosConfig(**paths), (5, 5))
-    with pytest.raises(ConfigError, match="cannot be read"):
-        build_camera(ScmosConfig(gain_map=tmp_path / "absent.npy"), SHAPE)
+
+
+@pytest.mark.parametrize("name", ["gain_adu_per_e", "offset_adu", "variance_adu2"])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(np.ones((5, 5)), r"map has shape \(5, 5\)"), (np.full(SHAPE, np.nan), "600 pixels with NaN")],
+)
+def test_measured_maps_that_do_not_fit_are_refused(name, values, message):
+    with pytest.raises(ConfigError, match=message):
+        build_camera(ScmosConfig(), SHAPE, measured=MeasuredMaps(**{name: values}))
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
-from hdsmlm.errors import MovieError
-from hdsmlm.io.calibration import read_camera_maps
+from hdsmlm.errors import ConfigError, MovieError
+from hdsmlm.io.calibration import read_camera_map, read_camera_maps
 
 
 def stack(shape: tuple[int, int] = (5, 7)) -> np.ndarray:
@@ -50,3 +51,22 @@ def test_files_that_are_no_maps(tmp_path: Path) -> None:
     (tmp_path / "c.npy").write_text("offset variance gain")
     with pytest.raises(MovieError, match="not readable"):
         read_camera_maps(tmp_path / "c.npy")
+
+
+@pytest.mark.parametrize("name", ["plane.npy", "plane.tif"])
+def test_one_plane_is_read_as_it_is(tmp_path: Path, name: str) -> None:
+    plane = stack()[0].astype(np.float32)
+    if name.endswith("npy"):
+        np.save(tmp_path / name, plane)
+    else:
+        tifffile.imwrite(tmp_path / name, plane)
+    np.testing.assert_array_equal(read_camera_map(tmp_path / name), plane)
+
+
+def test_planes_that_cannot_be_used(tmp_path: Path) -> None:
+    for name in ("absent.npy", "absent.tif"):
+        with pytest.raises(ConfigError, match=r"absent.*cannot be read"):
+            read_camera_map(tmp_path / name)
+    np.save(tmp_path / "stack.npy", stack())
+    with pytest.raises(ConfigError, match=r"one plane of real numbers"):
+        read_camera_map(tmp_path / "stack.npy")

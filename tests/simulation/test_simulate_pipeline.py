@@ -90,6 +90,32 @@ def test_rows_of_earlier_chunks_are_not_kept_in_memory(tmp_path, monkeypatch):
     assert max(alive) == 1
 
 
+def test_a_movie_can_have_a_real_cameras_maps(tmp_path):
+    offset = np.full((24, 32), 300.0)
+    offset[:, 16:] = 900.0
+    np.save(tmp_path / "offset.npy", offset)
+    tifffile.imwrite(tmp_path / "variance.tif", np.full((24, 32), 4, np.float32))
+    scmos = {"offset_map": tmp_path / "offset.npy", "variance_map": tmp_path / "variance.tif"}
+    config = MovieConfig.model_validate(
+        {
+            **SMALL.model_dump(),
+            "simulation": {
+                "scmos": scmos,
+                "cameras": {"emccd": 0, "ideal": 0},
+                "photons": 1e-3,
+                "min_median_snr": 0,
+                "background": {"photons": 1e-6},
+            },
+        }
+    )
+    written = simulate_movie(config, tmp_path / "out")
+    frames = tifffile.imread(written.movie).astype(float)
+    assert np.median(frames[:, :, :16]) == 300
+    assert np.median(frames[:, :, 16:]) == 900
+    with pytest.raises(ConfigError, match="offset map has shape"):
+        simulate_movie(config.model_copy(update={"height": 32}), tmp_path / "out")
+
+
 def test_a_stopped_simulation_leaves_neither_movie_nor_truth(tmp_path):
     def stop(event):
         if event.done >= 40:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
@@ -105,6 +106,13 @@ class ScmosRanges(Section):
     """Standard deviation of the offset between pixels, grey values."""
     hot_pixel_fraction: Annotated[Range, within(ge=0, le=0.1)] = (0.0, 0.01)
     """Share of pixels whose read noise is 4 to 12 times the median."""
+    gain_map: Path | None = None
+    """Measured gain, grey values per photo-electron (.npy or .tif, shape of a frame); replaces the
+    drawn one in movies."""
+    offset_map: Path | None = None
+    """Measured offset, grey values (.npy or .tif); replaces the drawn one."""
+    variance_map: Path | None = None
+    """Measured read variance, grey values² (.npy or .tif); replaces the drawn one."""
 
 
 class PhotophysicsRanges(Section):

@@ -9,11 +9,14 @@ from hdsmlm.config.psf import DiffractionPsfConfig, GaussianPsfConfig, PsfConfig
 from hdsmlm.imaging.camera import Camera, EmccdCamera, IdealCamera
 from hdsmlm.imaging.diffraction import DiffractionPsf
 from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf, Psf
-from hdsmlm.imaging.scmos_maps import scmos_camera
+from hdsmlm.imaging.scmos_maps import MeasuredMaps, scmos_camera
 
 
 def build_camera(
-    config: CameraConfig, shape: tuple[int, int], rng: np.random.Generator | None = None
+    config: CameraConfig,
+    shape: tuple[int, int],
+    rng: np.random.Generator | None = None,
+    measured: MeasuredMaps | None = None,
 ) -> Camera:
     """Return the camera that ``config`` describes for frames of ``shape`` (y, x).
 
@@ -25,17 +28,20 @@ def build_camera(
         (y, x); the shape of an sCMOS camera's maps.
     rng : numpy.random.Generator, optional
         Draws an sCMOS camera's maps; by default from the config's ``map_seed``.
+    measured : MeasuredMaps, optional
+        Maps of a real sCMOS chip, which replace the drawn ones. The paths in ``config`` are not
+        read here; :func:`hdsmlm.io.calibration.read_camera_map` reads them.
 
     Raises
     ------
     ConfigError
-        For impossible values, and calibration maps that cannot be read or do not fit ``shape``.
+        For impossible values, and measured maps that are not finite or do not fit ``shape``.
     """
     if isinstance(config, EmccdConfig):
         return EmccdCamera(**config.model_dump(exclude={"kind"}))
     if isinstance(config, IdealConfig):
         return IdealCamera(**config.model_dump(exclude={"kind"}))
-    return scmos_camera(config, shape, rng)
+    return scmos_camera(config, shape, rng, measured)
 
 
 def build_psf(config: PsfConfig) -> Psf:

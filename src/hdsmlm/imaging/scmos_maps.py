@@ -1,8 +1,8 @@
-"""Maps of gain, offset and read variance of an sCMOS chip: drawn, or read from a calibration."""
+"""Maps of gain, offset and read variance of an sCMOS chip: drawn, or measured."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,30 @@ from hdsmlm.errors import ConfigError
 from hdsmlm.imaging.camera import ScmosCamera
 
 
+@dataclass(frozen=True)
+class MeasuredMaps:
+    """Maps of a real chip, each of shape (y, x); None where the config's numbers hold.
+
+    Parameters
+    ----------
+    gain_adu_per_e : array, optional
+        Grey values per photo-electron.
+    offset_adu : array, optional
+        Mean without light, grey values.
+    variance_adu2 : array, optional
+        Read variance, grey values².
+    """
+
+    gain_adu_per_e: NDArray[np.floating] | None = None
+    offset_adu: NDArray[np.floating] | None = None
+    variance_adu2: NDArray[np.floating] | None = None
+
+
 def scmos_camera(
-    config: ScmosConfig, shape: tuple[int, int], rng: np.random.Generator | None = None
+    config: ScmosConfig,
+    shape: tuple[int, int],
+    rng: np.random.Generator | None = None,
+    measured: MeasuredMaps | None = None,
 ) -> ScmosCamera:
     """Return the camera of a field of ``shape`` (y, x).
 
@@ -27,13 +49,10 @@ def scmos_camera(
     noise_e = config.read_noise_e * np.exp(config.read_noise_spread * _normal(rng, shape))
     hot = rng.random(shape) < config.hot_pixel_fraction
     noise_e[hot] = config.read_noise_e * rng.uniform(4, 12, int(hot.sum()))
-    if config.gain_map is not None:
-        gain = _read_map(config.gain_map, shape)
-    if config.offset_map is not None:
-        offset = _read_map(config.offset_map, shape)
-    variance = (noise_e * gain) ** 2
-    if config.variance_map is not None:
-        variance = _read_map(config.variance_map, shape)
+    measured = measured or MeasuredMaps()
+    gain = _measured(measured.gain_adu_per_e, gain, "gain")
+    offset = _measured(measured.offset_adu, offset, "offset")
+    variance = _measured(measured.variance_adu2, (noise_e * gain) ** 2, "variance")
     return ScmosCamera(config.quantum_efficiency, gain, offset, variance, config.dark_e)
 
 
@@ -41,22 +60,20 @@ def _normal(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.floa
     return rng.standard_normal(shape)
 
 
-def _read_map(path: Path, shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Read a calibration map as float64 and check its shape."""
-    try:
-        if path.suffix.lower() == ".npy":
-            array = np.load(path)
-        else:
-            import tifffile  # only calibrated cameras need it
-
-            array = tifffile.imread(path)
-    except (OSError, ValueError) as error:
+def _measured(
+    values: NDArray[np.floating] | None, drawn: NDArray[np.float64], name: str
+) -> NDArray[np.float64]:
+    """Return a measured map after a check of its shape and numbers; the drawn one without it."""
+    if values is None:
+        return drawn
+    if values.shape != drawn.shape:
         raise ConfigError(
-            f"calibration map {path} cannot be read ({error}); give a .npy or .tif of shape {shape}"
-        ) from None
-    if array.shape != tuple(shape):
-        raise ConfigError(
-            f"calibration map {path} has shape {array.shape}, the frames have {tuple(shape)}; "
-            "give the map of the same region of the chip"
+            f"the {name} map has shape {values.shape}, the frames have {drawn.shape}; give the map "
+            "of the same region of the chip"
         )
-    return array.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ConfigError(
+            f"the {name} map holds {int((~np.isfinite(values)).sum())} pixels with NaN or infinity;"
+            " replace them, e.g. by the median of their neighbours"
+        )
+    return values.astype(np.float64)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hdsmlm.errors import MovieError
+from hdsmlm.errors import ConfigError, MovieError
 
 N_MAPS = 3
 
@@ -36,6 +36,33 @@ class CameraMaps:
     def gain_adu_per_e(self) -> NDArray[np.float64]:
         """ADU per photo-electron."""
         return 1 / self.gain_e_per_adu
+
+
+def read_camera_map(path: Path) -> NDArray[np.float64]:
+    """Read one map of shape (y, x) from a .npy or .tif file, in the unit that the file has.
+
+    Raises
+    ------
+    ConfigError
+        When the file cannot be read, or holds anything but one plane of real numbers.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            plane = np.load(path, allow_pickle=False)
+        else:
+            import tifffile  # only calibrated cameras need it
+
+            plane = tifffile.imread(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"camera map {path} cannot be read ({error}); give a .npy or .tif with one plane"
+        ) from None
+    if getattr(plane, "ndim", 0) != 2 or plane.dtype.kind not in "fiu":
+        raise ConfigError(
+            f"camera map {path} holds {plane.dtype} numbers of shape {plane.shape}; one plane of "
+            "real numbers, shape (y, x), was wanted"
+        )
+    return np.asarray(plane, np.float64)
 
 
 def read_camera_maps(path: Path | str, *, transpose: bool = True) -> CameraMaps:

@@ -143,6 +143,9 @@ def _draw_camera(config: SimulationConfig, rng: np.random.Generator) -> CameraCo
             baseline_spread_adu=_linear(rng, scmos.baseline_spread_adu),
             hot_pixel_fraction=_linear(rng, scmos.hot_pixel_fraction),
             map_seed=int(rng.integers(2**31)),
+            gain_map=scmos.gain_map,
+            offset_map=scmos.offset_map,
+            variance_map=scmos.variance_map,
         )
     return IdealConfig()
 

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.config.camera import CameraConfig, ScmosConfig
 from hdsmlm.errors import ConfigError
 from hdsmlm.imaging.background import Background, smooth_field
 from hdsmlm.imaging.build import build_camera, build_psf
+from hdsmlm.imaging.scmos_maps import MeasuredMaps
 from hdsmlm.imaging.snr import background_snr
+from hdsmlm.io.calibration import read_camera_map
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.simulation.conditions import Conditions
 from hdsmlm.simulation.photophysics import Blinks, Photophysics, draw_blinks, emissions
@@ -105,7 +108,8 @@ class Recording:
         self._seed = seed
         self._horizon = horizon
         self.psf = build_psf(conditions.psf)
-        self.camera = build_camera(conditions.camera, shape, self._rng(_CAMERA))
+        measured = _measured_maps(conditions.camera)
+        self.camera = build_camera(conditions.camera, shape, self._rng(_CAMERA), measured)
         z_ends = np.array([-conditions.z_range_nm, conditions.z_range_nm])
         border_px = 3.0 * float(self.psf.width_px(z_ends).max())
         self.field = Field(*shape, border_px, conditions.pixel_size_nm)
@@ -232,3 +236,11 @@ class Recording:
         self._next_molecule += n
         self._next_blink += len(of)
         return molecules
+
+
+def _measured_maps(camera: CameraConfig) -> MeasuredMaps | None:
+    """Read the maps that the camera section names."""
+    if not isinstance(camera, ScmosConfig):
+        return None
+    paths = (camera.gain_map, camera.offset_map, camera.variance_map)
+    return MeasuredMaps(*(None if path is None else read_camera_map(path) for path in paths))
