@@ -26,7 +26,7 @@ def command(
             "'hdsmlm train' named with --tracking (default: 'tracking' beside its --out)"
         )
     table = Table("name", "started (UTC)", "state")
-    shown = ("val_f1", "val_recall", "val_precision", "val_loss", "patches_per_s")
+    shown = ("test_f1", "val_f1", "val_recall", "val_precision", "val_loss", "patches_per_s")
     for name in shown:
         table.add_column(name, justify="right")
     table.add_column("run id")

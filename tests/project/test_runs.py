@@ -1,0 +1,22 @@
+"""``hdsmlm runs`` lists what training recorded."""
+
+import pytest
+from typer.testing import CliRunner
+
+from hdsmlm.cli.main import app
+from hdsmlm.tracking.mlflow_tracker import MlflowTracker
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow and SQLAlchemy
+
+
+def test_scores_on_validation_and_test_set_are_shown(tmp_path):
+    tracker = MlflowTracker(tmp_path, "mine")
+    tracker.log_metrics({"val_f1": 0.625, "test_f1": 0.8125}, 7)
+    tracker.close(complete=True)
+    result = CliRunner().invoke(app, ["runs", str(tmp_path)], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    head = next(line for line in result.output.splitlines() if "val_f1" in line)
+    row = next(line for line in result.output.splitlines() if "mine" in line)
+    assert "test_f1" in head
+    assert "0.8125" in row
+    assert "0.625" in row
