@@ -53,6 +53,7 @@ def command(
     """Score predicted emitters against the truth, with the score of chance beside each."""
     from rich.console import Console
 
+    from hdsmlm.cli.ranges import parse_size
     from hdsmlm.config.base import load_section
     from hdsmlm.config.evaluation import EvaluationConfig
     from hdsmlm.pipelines.evaluate import EvaluationSources, evaluate_tables
@@ -61,7 +62,7 @@ def command(
         truth=truth,
         predicted=predicted,
         pixel_size_nm=pixel_size_nm,
-        size_px=_parse_size(size),
+        size_px=parse_size(size),
         movie=movie,
         count_map=count_map,
         truth_first_frame=truth_first_frame,
@@ -72,19 +73,6 @@ def command(
     console = Console()
     print_scores(console, result.evaluation)
     console.print(f"scores: {result.scores}\nreport: {result.report}", highlight=False)
-
-
-def _parse_size(text: str | None) -> tuple[int, int] | None:
-    from hdsmlm.errors import ConfigError
-
-    if text is None:
-        return None
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) != 2 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise ConfigError(
-            f"--size: height x width in pixels was wanted, e.g. 256x256; got {text!r}"
-        )
-    return int(parts[0]), int(parts[1])
 
 
 def print_scores(console: Console, evaluation: Evaluation) -> None:

@@ -8,18 +8,14 @@ from hdsmlm.config.base import nearest
 from hdsmlm.errors import ConfigError
 
 
-def parse_size(text: str | None) -> tuple[int | None, int | None]:
-    """Return (height, width) of text such as ``256x320``; (None, None) for None."""
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """Return (height, width) of text such as ``256x320``; None for None."""
     if text is None:
-        return None, None
+        return None
     parts = text.lower().replace("×", "x").split("x")
-    try:
-        height, width = (int(part) for part in parts)
-    except ValueError:
-        raise ConfigError(
-            f"--size wants height x width in pixels such as 256x320, got '{text}'"
-        ) from None
-    return height, width
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise ConfigError(f"--size wants height x width in pixels such as 256x320, got '{text}'")
+    return int(parts[0]), int(parts[1])
 
 
 def parse_range(text: str | None, option: str) -> list[float] | None:

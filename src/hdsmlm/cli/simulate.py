@@ -57,7 +57,7 @@ def command(
     )
 
     overrides: dict[str, Any] = {"frames": frames, "seed": seed}
-    overrides["height"], overrides["width"] = parse_size(size)
+    overrides["height"], overrides["width"] = parse_size(size) or (None, None)
     ranges = {
         "density_per_um2": ("--density", density),
         "photons": ("--photons", photons),
