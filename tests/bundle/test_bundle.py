@@ -11,7 +11,6 @@ import yaml
 
 from hdsmlm.bundle import Bundle, BundleContent, BundleManifest, load_bundle, write_bundle
 from hdsmlm.bundle import reading as bundle_reading
-from hdsmlm.bundle.writing import update_manifest
 from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.config.prediction import CalibrationConfig, DecodingConfig
 from hdsmlm.errors import BundleError, OutputError
@@ -176,11 +175,3 @@ def test_a_full_disk_leaves_no_half_bundle(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OutputError, match="the disk is full"):
         write_bundle(tmp_path / "out", manifest(), source)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.h5", "in.onnx"]
-
-
-def test_the_manifest_can_be_renewed_after_calibration(bundle: Bundle) -> None:
-    calibrated = bundle.manifest.model_copy(update={"decoding": DecodingConfig(threshold=0.6)})
-    renewed = update_manifest(bundle, calibrated)
-    assert renewed.manifest.decoding.threshold == 0.6
-    assert renewed.manifest.files == bundle.manifest.files
-    assert renewed.sha256 != bundle.sha256

@@ -7,7 +7,7 @@ T, H, W), ``weights.weights.h5`` (Keras), ``config.yaml`` (training), ``provenan
 
 from hdsmlm.bundle.manifest import BundleManifest, TrainedRange
 from hdsmlm.bundle.reading import Bundle, load_bundle, shipped_models
-from hdsmlm.bundle.writing import BundleContent, update_manifest, write_bundle
+from hdsmlm.bundle.writing import BundleContent, write_bundle
 
 __all__ = [
     "Bundle",
@@ -16,6 +16,5 @@ __all__ = [
     "TrainedRange",
     "load_bundle",
     "shipped_models",
-    "update_manifest",
     "write_bundle",
 ]

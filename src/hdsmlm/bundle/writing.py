@@ -19,7 +19,7 @@ from hdsmlm.bundle.manifest import (
 from hdsmlm.bundle.reading import Bundle, load_bundle
 from hdsmlm.config.base import write_yaml
 from hdsmlm.errors import OutputError
-from hdsmlm.io.writing import atomic_path, writing
+from hdsmlm.io.writing import atomic_path
 from hdsmlm.records.provenance import Provenance, file_sha256
 
 
@@ -86,20 +86,6 @@ def write_bundle(
         if folder.exists():
             shutil.rmtree(folder)
     return load_bundle(folder)
-
-
-def update_manifest(bundle: Bundle, manifest: BundleManifest) -> Bundle:
-    """Replace the description, e.g. after calibration; the other files stay.
-
-    Raises
-    ------
-    OutputError
-        When it cannot be written.
-    """
-    path = bundle.folder / MANIFEST_FILE
-    with atomic_path(path) as temporary, writing(path):
-        write_yaml(manifest.model_copy(update={"files": bundle.manifest.files}), temporary)
-    return load_bundle(bundle.folder)
 
 
 def _refuse_foreign(folder: Path, overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,10 +104,3 @@ class Emitters:
         """Return the rows ordered by frame, then y, then x: the order of every written table."""
         order = np.lexsort((self["x_nm"], self["y_nm"], self["frame"]))
         return self.select(order)
-
-    def by_frame(self, n_frames: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
-        """Yield (frame, row indices) for every frame 0..n_frames-1, empty frames included."""
-        order = np.argsort(self["frame"], kind="stable")
-        bounds = np.searchsorted(self["frame"][order], np.arange(n_frames + 1))
-        for frame in range(n_frames):
-            yield frame, order[bounds[frame] : bounds[frame + 1]]
