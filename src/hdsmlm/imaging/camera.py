@@ -8,12 +8,15 @@ below leave out rounding (1/12 grey value²) and clipping.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hdsmlm.errors import ConfigError
+from hdsmlm.imaging.checks import require
+
+_require = partial(require, "camera")
 
 MAX_ADU = 65535
 """Largest grey value of a 16-bit frame."""
@@ -56,11 +59,6 @@ def _digitize(adu: NDArray[np.floating]) -> NDArray[np.uint16]:
     np.rint(adu, out=adu)
     np.clip(adu, 0, MAX_ADU, out=adu)
     return adu.astype(np.uint16)
-
-
-def _require(condition: bool, wanted: str, got: object) -> None:
-    if not condition:
-        raise ConfigError(f"camera: {wanted}, got {got}; correct the camera section")
 
 
 def _require_efficiency(quantum_efficiency: float) -> None:

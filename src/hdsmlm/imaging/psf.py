@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erf
 
-from hdsmlm.errors import ConfigError
+from hdsmlm.imaging.checks import require
 from hdsmlm.imaging.gaussian_kernel import add_gaussians
+
+_require = partial(require, "psf")
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,6 @@ class Psf(Protocol):
         ``position`` is (n, 3): x and y in pixels, z in nm. ``width_factor`` widens single emitters
         where the PSF can.
         """
-
-
-def _require(condition: bool, wanted: str, got: object) -> None:
-    if not condition:
-        raise ConfigError(f"psf: {wanted}, got {got}; correct the psf section")
 
 
 @dataclass(frozen=True)

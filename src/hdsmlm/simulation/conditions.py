@@ -212,6 +212,12 @@ def _draw_light(
 
 
 def _median_snr(camera: CameraConfig, photons: float, background: float, sigma_px: float) -> float:
+    """Return the SNR of imaging.snr for an emitter in the middle of a pixel of a median camera.
+
+    It has its own terms because it decides whether light is drawn again: there is no camera yet,
+    only its section (the maps of an sCMOS chip would have to be drawn first), and another order of
+    rounding could turn a decision and with it every later number of the scene.
+    """
     efficiency = camera.quantum_efficiency
     variance = efficiency * background
     if isinstance(camera, EmccdConfig):
