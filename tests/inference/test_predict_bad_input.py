@@ -140,7 +140,7 @@ def test_corrupt_model(hdsmlm, movie: Path, tiny_bundle: Bundle, tmp_path: Path)
 
 def test_an_unknown_pixel_size_is_asked_for(hdsmlm, movie: Path, tmp_path: Path) -> None:
     hdsmlm(movie, pixel_size_nm=None).is_refused(
-        "movie.tif does not say how wide its pixels are", "--pixel-size-nm"
+        "movie does not say how wide its pixels are", "--pixel-size-nm"
     )
     assert not (tmp_path / "out").exists()
 
