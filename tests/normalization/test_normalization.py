@@ -146,3 +146,24 @@ def test_levels_survive_being_written():
 def test_empty_movie_is_refused():
     with pytest.raises(MovieError, match="no frames"):
         fit_normalizer(Reader(np.zeros((0, 4, 4), np.uint16)), NormalizationConfig())
+
+
+@pytest.mark.parametrize(("fall", "follows"), [(0, False), (40, False), (2000, True)])
+def test_auto_takes_a_window_only_where_the_levels_drift(fall, follows):
+    rng = np.random.default_rng(8)
+    bleaching = np.linspace(fall, 0, 300)[:, None, None]
+    frames = (200 + bleaching + rng.gamma(2.0, 100.0, (300, 12, 12))).astype(np.uint16)
+    normalize = fit_normalizer(Reader(frames), NormalizationConfig(window_frames="auto"))
+    assert (len(normalize.low) > 1) == follows
+    expected = fit_normalizer(
+        Reader(frames), NormalizationConfig(window_frames=100 if follows else None)
+    )
+    np.testing.assert_array_equal(normalize.low, expected.low)
+
+
+def test_auto_leaves_short_movies_whole():
+    frames = np.linspace(0, 6000, 90).astype(np.uint16)[:, None, None] * np.ones(
+        (1, 4, 4), np.uint16
+    )
+    normalize = fit_normalizer(Reader(frames), NormalizationConfig(window_frames="auto"))
+    assert len(normalize.low) == 1

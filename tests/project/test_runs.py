@@ -17,6 +17,6 @@ def test_scores_on_validation_and_test_set_are_shown(tmp_path):
     assert result.exit_code == 0, result.output
     head = next(line for line in result.output.splitlines() if "val_f1" in line)
     row = next(line for line in result.output.splitlines() if "mine" in line)
-    assert "test_f1" in head
+    assert "test F1" in head
     assert "0.8125" in row
     assert "0.625" in row

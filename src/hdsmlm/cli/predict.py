@@ -72,11 +72,12 @@ def command(
     tile: Annotated[int | None, typer.Option(help="Side of a tile, pixels.")] = None,
     chunk: Annotated[int | None, typer.Option(help="Frames per call of the network.")] = None,
     normalization_window: Annotated[
-        int | None,
+        str,
         typer.Option(
-            help="Take grey levels from a sliding window of so many frames (drifting background)."
+            help="Frames of the sliding window that grey levels come from; or whole; or auto: "
+            "a window where they drift."
         ),
-    ] = None,
+    ] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads; default: all cores.")] = None,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what can be read of a damaged file.")
@@ -103,7 +104,9 @@ def command(
         "overlay_frames": overlays,
         "pixel_size_nm": pixel_size_nm,
         "threads": threads,
-        "normalization_window": normalization_window,
+        "normalization_window": (
+            int(normalization_window) if normalization_window.isdecimal() else normalization_window
+        ),
         **_range(frames),
     }
     if tile is not None:

@@ -7,6 +7,14 @@ from typing import Annotated
 
 import typer
 
+SHOWN = {
+    "test F1": "test_f1",
+    "val. F1": "val_f1",
+    "recall": "val_recall",
+    "precision": "val_precision",
+}
+"""Headings of the table and the metrics below them."""
+
 
 def command(
     tracking: Annotated[Path, typer.Argument(help="Folder of the MLflow record.")] = Path(
@@ -25,12 +33,13 @@ def command(
             f"{tracking} holds no record of runs ({DATABASE} is missing); give the folder that "
             "'hdsmlm train' named with --tracking (default: 'tracking' beside its --out)"
         )
-    table = Table("name", "started (UTC)", "state")
-    shown = ("test_f1", "val_f1", "val_recall", "val_precision", "val_loss", "patches_per_s")
-    for name in shown:
-        table.add_column(name, justify="right")
-    table.add_column("run id")
+    table = Table("name")
+    for heading in ("started (UTC)", "state", "run id"):
+        table.add_column(heading, no_wrap=True)
+    for heading in SHOWN:
+        table.add_column(heading, justify="right", no_wrap=True)
     for run in list_runs(tracking):
-        values = [f"{run.metrics[m]:.4g}" if m in run.metrics else "-" for m in shown]
-        table.add_row(run.name, run.started, run.status.lower(), *values, run.run_id)
+        values = (f"{run.metrics[m]:.3f}" if m in run.metrics else "-" for m in SHOWN.values())
+        started = run.started.removesuffix("+00:00").replace("T", " ")[:16]
+        table.add_row(run.name, started, run.status.lower(), run.run_id[:8], *values)
     Console().print(table)

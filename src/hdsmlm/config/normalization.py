@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from pydantic import Field, model_validator
 
 from hdsmlm.config.base import Section
@@ -14,8 +16,9 @@ class NormalizationConfig(Section):
     """Percentile of the movie's pixel values that becomes -1."""
     high_percentile: float = Field(99.0, gt=0.0, le=100.0)
     """Percentile of the movie's pixel values that becomes +1."""
-    window_frames: int | None = Field(None, ge=10)
-    """Length of the sliding time window for drifting background; null uses the whole movie."""
+    window_frames: Annotated[int, Field(ge=10)] | Literal["auto"] | None = None
+    """Length of the sliding time window for drifting grey levels; null uses the whole movie, auto a
+    window where the levels drift."""
 
     @model_validator(mode="after")
     def _ordered(self) -> NormalizationConfig:

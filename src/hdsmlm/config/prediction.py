@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -69,9 +69,9 @@ class PredictionConfig(Section):
     chunk_frames: int = Field(32, ge=1, le=4096)
     """Frames that one call of the network answers for, fewer where frames are larger than
     1024 × 1024; the unit of progress and of resuming."""
-    normalization_window: int | None = Field(None, ge=10)
-    """Frames of a sliding window from which the grey levels are taken, for drifting background;
-    null takes what the model says, as a rule the whole movie."""
+    normalization_window: Annotated[int, Field(ge=10)] | Literal["auto", "whole"] = "auto"
+    """Frames of a sliding window from which the grey levels are taken; whole takes them from the
+    whole movie, auto from a window where they drift (bleaching, rising background)."""
     count_map: CountMapFormat = "tif"
     """How the count map is written; none saves time and disk."""
     first_frame: int = Field(0, ge=0)

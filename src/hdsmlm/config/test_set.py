@@ -98,6 +98,9 @@ def _microscopes() -> SimulationConfig:
             read_noise_spread=(0.1, 0.4),
             baseline_spread_adu=(0.0, 3.0),
             hot_pixel_fraction=(0.0, 0.01),
+            gain_map=None,
+            offset_map=None,
+            variance_map=None,
         ),
         photophysics=PhotophysicsRanges(
             mean_off_frames=(10.0, 60.0),

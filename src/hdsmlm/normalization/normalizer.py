@@ -75,6 +75,13 @@ class Normalizer:
         )
 
 
+AUTO_WINDOW_FRAMES = 100
+"""Length of the window that ``"auto"`` takes where the grey levels drift."""
+
+DRIFT_SHARE = 0.25
+"""Change of a level, relative to the span of both, from which on they count as drifting."""
+
+
 def levels_of(histogram: IntensityHistogram, config: NormalizationConfig) -> tuple[float, float]:
     """Return (low, high) of a histogram; a flat movie gets a span of one grey value."""
     low = histogram.percentile(config.low_percentile)
@@ -96,7 +103,9 @@ def fit_normalizer(
     """Stream a movie once and return its normalizer.
 
     With ``config.window_frames`` the levels follow the movie: every quarter of a window they are
-    taken afresh from the window centred there.
+    taken afresh from the window centred there. With ``"auto"`` they do so over
+    :data:`AUTO_WINDOW_FRAMES` frames if somewhere the levels of half a window differ from those of
+    the whole movie by more than :data:`DRIFT_SHARE` of their span; so it is where a field bleaches.
 
     Raises
     ------
@@ -105,6 +114,10 @@ def fit_normalizer(
     """
     n_frames = reader.info.n_frames
     histogram_of = _histogram_factory(reader)
+    if config.window_frames == "auto":
+        drifts = n_frames > AUTO_WINDOW_FRAMES and _drifts(reader, config, histogram_of, listener)
+        window = AUTO_WINDOW_FRAMES if drifts else None
+        config = config.model_copy(update={"window_frames": window})
     if config.window_frames is None or config.window_frames >= n_frames:
         histogram = histogram_of()
         for start, stop in frame_blocks(reader.info, 0, n_frames):
@@ -113,6 +126,22 @@ def fit_normalizer(
         low, high = levels_of(histogram, config)
         return Normalizer(np.array([low]), np.array([high]), step_frames=n_frames)
     return _sliding(reader, config, histogram_of, listener)
+
+
+def _drifts(
+    reader: MovieReader, config: NormalizationConfig, histogram_of: Any, listener: Listener
+) -> bool:
+    n_frames, step = reader.info.n_frames, AUTO_WINDOW_FRAMES // 2
+    whole = histogram_of()
+    parts = []
+    for start in range(0, n_frames - step + 1, step):  # a short rest has too few pixels to judge
+        part = histogram_of()
+        _each_block(reader, start, start + step, part.add)
+        whole.merge(part)
+        parts.append(levels_of(part, config))
+        listener(Event("normalize", start + step, n_frames, "do the grey levels drift?"))
+    low, high = levels_of(whole, config)
+    return bool(np.abs(np.array(parts) - (low, high)).max() > DRIFT_SHARE * (high - low))
 
 
 def _sliding(

@@ -54,6 +54,10 @@ class IntensityHistogram:
         """Take pixels out again, for a sliding window."""
         self._counts -= self._count(frames)
 
+    def merge(self, other: IntensityHistogram) -> None:
+        """Add the pixels that another histogram of the same range has counted."""
+        self._counts += other._counts
+
     def percentile(self, percent: float) -> float:
         """Return the smallest value that at least ``percent`` % of the pixels do not exceed.
 

@@ -273,10 +273,19 @@ class _Run:
             files=files,
             versions=_versions(self.engine.name),
             warnings=range_warnings(found, view, self.bundle.manifest.trained_range),
-            notes=self.reader.info.notes,
+            notes=(*self.reader.info.notes, *self._normalization_note()),
         )
         self._write_texts(summary)
         return summary
+
+    def _normalization_note(self) -> tuple[str, ...]:
+        normalizer = self.store.normalizer()
+        if normalizer is None or len(normalizer.low) == 1:
+            return ()
+        return (
+            "the grey levels drift; they were taken from a sliding window "
+            f"(a new pair every {normalizer.step_frames} frames, see --normalization-window)",
+        )
 
     def _write_texts(self, summary: PredictionSummary) -> None:
         provenance = Provenance(
@@ -364,10 +373,9 @@ def chunk_frames_for(info: MovieInfo, config: PredictionConfig) -> int:
 
 
 def _normalization(bundle: Bundle, config: PredictionConfig) -> NormalizationConfig:
-    if config.normalization_window is None:
-        return bundle.manifest.normalization
-    window = {"window_frames": config.normalization_window}
-    return bundle.manifest.normalization.model_copy(update=window)
+    wanted = config.normalization_window
+    window = None if wanted == "whole" else wanted
+    return bundle.manifest.normalization.model_copy(update={"window_frames": window})
 
 
 def _field_of_view(reader: MovieReader, config: PredictionConfig) -> FieldOfView:

@@ -1,7 +1,7 @@
 """Train a model: samples on the fly, validation, tracking, checkpoints, and at the end a bundle.
 
-The run folder holds ``config.yaml`` (every field), ``checkpoint.npz`` while the run is unfinished,
-``validation.json`` and pictures, and in the end ``bundle/``.
+The run folder holds ``config.yaml`` (every field), ``checkpoint.npz``, ``validation.json`` and
+pictures, and in the end ``bundle/``.
 """
 
 from __future__ import annotations
