@@ -15,8 +15,8 @@ def test_scores_on_validation_and_test_set_are_shown(tmp_path):
     tracker.close(complete=True)
     result = CliRunner().invoke(app, ["runs", str(tmp_path)], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    head = next(line for line in result.output.splitlines() if "val_f1" in line)
+    head = next(line for line in result.output.splitlines() if "val. F1" in line)
     row = next(line for line in result.output.splitlines() if "mine" in line)
     assert "test F1" in head
-    assert "0.8125" in row
+    assert "0.812" in row
     assert "0.625" in row

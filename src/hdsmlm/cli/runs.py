@@ -33,7 +33,7 @@ def command(
             f"{tracking} holds no record of runs ({DATABASE} is missing); give the folder that "
             "'hdsmlm train' named with --tracking (default: 'tracking' beside its --out)"
         )
-    table = Table("name")
+    table = Table("name", box=None, pad_edge=False)
     for heading in ("started (UTC)", "state", "run id"):
         table.add_column(heading, no_wrap=True)
     for heading in SHOWN:
