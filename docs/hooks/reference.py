@@ -91,6 +91,7 @@ def api_page(package: str) -> str:
 def commands_page() -> str:
     """Return usage, help and options of every command, asked from the command line."""
     import typer
+
     from hdsmlm.cli.main import app
 
     root = typer.main.get_command(app)
