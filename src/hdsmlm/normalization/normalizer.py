@@ -114,18 +114,18 @@ def fit_normalizer(
     """
     n_frames = reader.info.n_frames
     histogram_of = _histogram_factory(reader)
-    if config.window_frames == "auto":
+    window = config.window_frames
+    if window == "auto":
         drifts = n_frames > AUTO_WINDOW_FRAMES and _drifts(reader, config, histogram_of, listener)
         window = AUTO_WINDOW_FRAMES if drifts else None
-        config = config.model_copy(update={"window_frames": window})
-    if config.window_frames is None or config.window_frames >= n_frames:
+    if window is None or window >= n_frames:
         histogram = histogram_of()
         for start, stop in frame_blocks(reader.info, 0, n_frames):
             histogram.add(reader.read(start, stop))
             listener(Event("normalize", stop, n_frames, "grey levels"))
         low, high = levels_of(histogram, config)
         return Normalizer(np.array([low]), np.array([high]), step_frames=n_frames)
-    return _sliding(reader, config, histogram_of, listener)
+    return _sliding(reader, config, window, histogram_of, listener)
 
 
 def _drifts(
@@ -145,10 +145,13 @@ def _drifts(
 
 
 def _sliding(
-    reader: MovieReader, config: NormalizationConfig, histogram_of: Any, listener: Listener
+    reader: MovieReader,
+    config: NormalizationConfig,
+    window: int,
+    histogram_of: Any,
+    listener: Listener,
 ) -> Normalizer:
-    n_frames, window = reader.info.n_frames, int(config.window_frames or 0)
-    step = max(1, window // 4)
+    n_frames, step = reader.info.n_frames, max(1, window // 4)
     histogram = histogram_of()
     lows, highs = [], []
     start = stop = 0
