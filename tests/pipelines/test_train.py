@@ -47,6 +47,7 @@ def _train(config: Path, out: Path, *options: str) -> subprocess.CompletedProces
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
 
 
@@ -97,7 +98,7 @@ def test_killed_run_resumes_to_the_same_state_and_ends_with_a_bundle(tmp_path):
     [
         ({"trainnig": {"steps": 3}}, "did you mean 'training'"),
         ({"training": {"stepz": 3}}, "did you mean 'steps'"),
-        ({"training": {"patch_px": 20}}, "multiple"),
+        ({"training": {"patch_px": 18}}, "multiple"),
         ({"simulation": {"photons": -5}}, "photons"),
         ({"simulation": {"emccd": {"quantum_efficiency": 1.5}}}, "at most 1"),
     ],
