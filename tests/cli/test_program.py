@@ -77,3 +77,18 @@ def test_a_real_ctrl_c_is_one_message_and_exit_130(tmp_path: Path) -> None:
     assert rest.count("stopped") == 1
     assert "Traceback" not in rest
     assert list(out.iterdir()) == []
+
+
+def test_simulate_never_replaces_a_movie_unasked(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hdsmlm", "simulate", "--out", str(tmp_path / "movie")]
+    size = ["--frames", "2", "--size", "16x16", "--density", "1"]
+    subprocess.run([*command, *size], check=True, capture_output=True)
+    before = (tmp_path / "movie" / "truth.csv").read_bytes()
+    refused = subprocess.run(
+        [*command, *size, "--seed", "5"], check=False, capture_output=True, text=True
+    )
+    assert refused.returncode == 2
+    assert "--overwrite" in refused.stderr
+    assert (tmp_path / "movie" / "truth.csv").read_bytes() == before
+    subprocess.run([*command, *size, "--seed", "5", "--overwrite"], check=True, capture_output=True)
+    assert (tmp_path / "movie" / "truth.csv").read_bytes() != before

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,7 @@ def test_chunks_that_lost_their_key_are_not_adopted(tmp_path: Path) -> None:
     fill(tmp_path / "unfinished", "a")
     (tmp_path / "unfinished" / "run.json").unlink()
     other = ChunkStore(tmp_path / "unfinished", {"run": "b"})
-    assert [path.name for path in other.folder.iterdir()] == ["run.json"]
+    assert {path.name for path in other.folder.iterdir()} == {"run.json", "running.pid"}
     assert other.normalizer() is None
     assert not other.has(0, with_map=False)
 
@@ -56,7 +58,8 @@ def test_a_removal_takes_the_key_first(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "unlink", remember)
     store.remove()
     assert order[0] == "run.json"
-    assert len(order) == 8
+    assert len(order) == 9
+    assert order[-1] == "running.pid"
     assert not store.folder.exists()
 
 
@@ -91,3 +94,17 @@ def test_a_damaged_normalizer_is_fitted_again(tmp_path: Path, text: str) -> None
     store = fill(tmp_path / "unfinished", "a")
     (store.folder / "normalizer.json").write_text(text)
     assert store.normalizer() is None
+
+
+def test_a_second_run_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    ChunkStore(tmp_path / "unfinished", {"movie": "a"})
+    neighbour = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        (tmp_path / "unfinished" / "running.pid").write_text(str(neighbour.pid))
+        with pytest.raises(OutputError, match="another run"):
+            ChunkStore(tmp_path / "unfinished", {"movie": "a"})
+    finally:
+        neighbour.kill()
+        neighbour.wait()
+    ChunkStore(tmp_path / "unfinished", {"movie": "a"}).remove()
+    assert not (tmp_path / "unfinished").exists()

@@ -41,6 +41,9 @@ def command(
         str | None, typer.Option(help="uniform, curves, rings, clusters or mesh.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same movie.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a movie that is in the folder.")
+    ] = False,
 ) -> None:
     """Simulate a blinking movie of any length with its truth.
 
@@ -77,8 +80,14 @@ def command(
         if config is not None
         else parse_section(MovieConfig, nested(given), "command line")
     )
-    from hdsmlm.pipelines.simulate import simulate_movie
+    from hdsmlm.errors import OutputError
+    from hdsmlm.pipelines.simulate import MOVIE_FILE, simulate_movie
 
+    if (out / MOVIE_FILE).exists() and not overwrite:
+        raise OutputError(
+            f"{out} already holds a simulated movie; choose another --out, or replace it with "
+            "--overwrite"
+        )
     with progress_bar() as listener:
         result = simulate_movie(movie, out, listener)
     typer.echo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from hdsmlm.errors import OutputError
@@ -21,7 +23,15 @@ from hdsmlm.records.emitters import Emitters
 
 _KEY_FILE = "run.json"
 _NORMALIZER_FILE = "normalizer.json"
-_OWN_FILES = (_KEY_FILE, _NORMALIZER_FILE, "chunk_*.npz", "chunk_*_map.npy", ".*.part")
+_OWNER_FILE = "running.pid"
+_OWN_FILES = (
+    _KEY_FILE,
+    _NORMALIZER_FILE,
+    "chunk_*.npz",
+    "chunk_*_map.npy",
+    ".*.part",
+    _OWNER_FILE,
+)
 """In the order in which they are removed: chunks without a key belong to nobody."""
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 """What damaged or shortened files raise."""
@@ -59,12 +69,13 @@ class ChunkStore:
     Raises
     ------
     OutputError
-        When an unfinished run with other inputs is there and may not be dropped, or the folder
-        cannot be written.
+        When an unfinished run with other inputs is there and may not be dropped, another process
+        is at work there, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, inputs: Mapping[str, Any], *, discard: bool = False) -> None:
         self.folder = folder
+        self._refuse_company()
         key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
         there = self._read_key()
         if there is not None and there != key:
@@ -81,6 +92,21 @@ class ChunkStore:
             with atomic_path(folder / _KEY_FILE) as part:
                 text = json.dumps({"key": key, "inputs": inputs}, indent=2)
                 part.write_text(text, encoding="utf-8")
+        with atomic_path(folder / _OWNER_FILE) as part:
+            part.write_text(str(os.getpid()), encoding="utf-8")
+
+    def _refuse_company(self) -> None:
+        """Refuse a folder in which another living process is at work."""
+        path = self.folder / _OWNER_FILE
+        try:
+            owner = int(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        if owner != os.getpid() and psutil.pid_exists(owner):
+            raise OutputError(
+                f"another run (process {owner}) is at work in {self.folder.parent}; wait until it "
+                f"is done or choose another output folder. If no such run exists, delete {path}"
+            )
 
     def _read_key(self) -> str | None:
         try:

@@ -191,13 +191,13 @@ def range_warnings(found: Found, view: FieldOfView, trained: TrainedRange) -> tu
             "the density around an emitter is",
             found.neighbour_density_per_um2,
             (0.0, trained.density_per_um2[1]),
-            "per um2 and frame; expect missed emitters and biased counts",
+            "per um2 and frame; expect biased counts",
         ),
         (
             "the densest frame holds",
             found.densest_frame_per_um2,
             (0.0, trained.density_per_um2[1]),
-            "per um2; expect missed emitters and biased counts there",
+            "per um2; expect biased counts there",
         ),
     )
     for what, value, (low, high), advice in checks:

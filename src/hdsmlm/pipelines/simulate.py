@@ -22,6 +22,7 @@ from hdsmlm.simulation.recording import TRUTH_COLUMNS, Recording
 from hdsmlm.units import NM_PER_UM, density_per_um2
 
 _BIGTIFF_BYTES = 3_900_000_000
+MOVIE_FILE = "movie.tif"
 _MOVIE_STREAM = 3_000_000_019
 """Part of the seed that keeps movies apart from scenes: no run draws a scene of this index."""
 
@@ -93,7 +94,7 @@ def simulate_movie(
             done = start + len(piece)
             listener(Event("simulate", done, config.frames, f"{n_emitters} emitters"))
 
-    movie, table = out / "movie.tif", out / "truth.csv"
+    movie, table = out / MOVIE_FILE, out / "truth.csv"
     with CsvTableWriter(table, TRUTH_COLUMNS) as truth, atomic_path(movie) as temporary:
         pixel_size_nm = conditions.pixel_size_nm
         _write_tiff(temporary, frames(truth), (config.frames, *shape), pixel_size_nm)
