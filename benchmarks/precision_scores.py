@@ -29,7 +29,7 @@ def main() -> None:
     """Print F1 per case in both precisions and the largest change of a probability."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="wolf")
-    parser.add_argument("--size", type=int, default=128, help="side of a scene in pixels")
+    parser.add_argument("--size", type=int, default=64, help="side of a scene in pixels")
     options = parser.parse_args()
 
     from hdsmlm.network.unet3d import build_unet3d  # chooses the backend before Keras is imported
