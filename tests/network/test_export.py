@@ -1,5 +1,7 @@
 """The ONNX graph is the Keras model, at any batch, time, height and width."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import onnxruntime
@@ -22,6 +24,15 @@ def exported(tmp_path_factory):
         str(folder / "model.onnx"), providers=["CPUExecutionProvider"]
     )
     return model, session
+
+
+def test_onnx_tells_nothing_of_the_machine_that_wrote_it(exported, tmp_path):
+    model, _ = exported
+    model.save_weights(tmp_path / "model.weights.h5")
+    export_onnx(tmp_path / "model.weights.h5", CONFIG, tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert str(Path(keras.__file__).parent).encode() not in content
+    assert b".py" not in content
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8), (2, 5, 32, 40), (1, 9, 72, 16)])

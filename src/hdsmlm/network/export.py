@@ -102,6 +102,21 @@ def _trace(weights: Path, config: NetworkConfig, target: Path) -> None:
             dynamic_shapes={"frames": sizes},
             verbose=False,
         )
+        _forget_origin(temporary)
+
+
+def _forget_origin(path: Path) -> None:
+    """Drop the exporter's notes on each node: stack traces with the paths of this machine."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    for tensor in graph.initializer:
+        del tensor.metadata_props[:]
+    onnx.save(model, path)
 
 
 if __name__ == "__main__":
