@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all set-up themselves, in an own .venv; a second call is quick.
-# Another Python: make test PYTHON=/path/to/python3.12     Another place: make test VENV=/tmp/venv
+# Another Python: make test PYTHON=/path/to/python3.12     Another place: make test VENV=.venv-other
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

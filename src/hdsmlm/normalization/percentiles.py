@@ -41,11 +41,6 @@ class IntensityHistogram:
         self._scale = (high - low) / (_BINS - 1) if high > low else 1.0
         self._counts = np.zeros(_BINS, dtype=np.int64)
 
-    @property
-    def total(self) -> int:
-        """Number of pixels counted."""
-        return int(self._counts.sum())
-
     def add(self, frames: NDArray[np.generic]) -> None:
         """Count the pixels of ``frames`` (any shape)."""
         self._counts += self._count(frames)

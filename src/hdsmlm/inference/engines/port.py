@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 INPUT_NAME = "frames"
-OUTPUT_NAME = "probabilities"
 
 
 class InferenceEngine(Protocol):
