@@ -61,6 +61,27 @@ COLUMNS: dict[str, Column] = {
             "",
             "Expected number of emitters in the 5x5 pixels around it.",
         ),
+        Column(
+            "uncertainty_x_nm", "float64", "nm", "Standard error of x, from the Fisher information."
+        ),
+        Column(
+            "uncertainty_y_nm", "float64", "nm", "Standard error of y, from the Fisher information."
+        ),
+        Column(
+            "uncertainty_z_nm", "float64", "nm", "Standard error of z, from the Fisher information."
+        ),
+        Column("uncertainty_photons", "float64", "photons", "Standard error of the photons."),
+        Column(
+            "uncertainty_background", "float64", "photons/px", "Standard error of the background."
+        ),
+        Column(
+            "log_likelihood_ratio",
+            "float64",
+            "",
+            "Log-likelihood of the fit with this emitter minus that without it.",
+        ),
+        Column("group_id", "int64", "", "Group of overlapping emitters that were fitted together."),
+        Column("flags", "int32", "", "Bits of hdsmlm.records.flags.Flag; 0 is a sound fit."),
     )
 }
 

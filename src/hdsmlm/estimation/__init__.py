@@ -1,0 +1,1 @@
+"""What a movie tells of itself: camera, PSF, background, density, drift."""

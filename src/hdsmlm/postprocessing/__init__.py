@@ -1,0 +1,1 @@
+"""From a table of localizations to results: filter, link, drift, resolution, pictures."""
