@@ -22,6 +22,10 @@ def command(
         list[str] | None,
         typer.Option("--set", help="Override a field, e.g. --set training.steps=2000."),
     ] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", help="Model whose weights the run starts from (name or folder)."),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Processes that draw samples (default: from the config).")
     ] = None,
@@ -47,6 +51,8 @@ def command(
     from hdsmlm.pipelines.train import RunRequest, run_training
 
     overrides = parse_assignments(set_ or [])
+    if from_ is not None:
+        overrides["training.start_from"] = from_
     if workers is not None:
         overrides["training.workers"] = workers
     request = RunRequest(

@@ -21,6 +21,9 @@ class NetworkConfig(Section):
     factorized: bool = True
     """Space (1x3x3) and time (3x1x1) in separate convolutions; false: one 3x3x3 convolution."""
 
+    up_time: bool = False
+    """Up blocks mix frames too, by a residual convolution over ``time_kernel`` frames each."""
+
     @field_validator("time_kernel")
     @classmethod
     def _odd(cls, value: int) -> int:
@@ -48,7 +51,8 @@ class NetworkConfig(Section):
     @property
     def receptive_frames(self) -> int:
         """Frames before and after a frame that its output depends on."""
-        return (self.time_kernel // 2) * (self.depth + 1)
+        mixers = self.depth + 1 + (self.depth if self.up_time else 0)
+        return (self.time_kernel // 2) * mixers
 
     @property
     def receptive_px(self) -> int:

@@ -66,6 +66,8 @@ class TrainingConfig(Section):
 
     seed: int = Field(1, ge=0, le=1_000_000_000)
     """Seed of the samples and of the initial weights; larger ones belong to the fixed sets."""
+    start_from: str | None = None
+    """Shipped model, or folder of a bundle, whose weights the run starts from; null starts anew."""
     steps: int = Field(20_000, ge=1)
     """Optimizer steps in all; the cosine ends here."""
     batch_size: int = Field(8, ge=1, le=4096)

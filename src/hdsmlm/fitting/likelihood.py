@@ -7,8 +7,8 @@ scaled and shifted datum
 ``d_k = e_k/F² + v_k/F⁴``
 
 has mean and variance both equal to ``scale·mu_k + offset_k``, with ``scale = QE/F²`` and
-``offset_k = c/F² + v_k/F⁴``, and is treated as Poisson: for sCMOS (F² = 1) this is the likelihood of
-Huang et al., Nat. Methods 10, 653 (2013), for EMCCD (F² = 2, Hirsch et al., PLoS ONE 8, e53671
+``offset_k = c/F² + v_k/F⁴``, and is treated as Poisson: for sCMOS (F² = 1) this is the likelihood
+of Huang et al., Nat. Methods 10, 653 (2013), for EMCCD (F² = 2, Hirsch et al., PLoS ONE 8, e53671
 (2013)) its quasi-likelihood, whose information is that of :mod:`hdsmlm.imaging.fisher`.
 """
 
@@ -43,7 +43,7 @@ class PoissonData:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(t, y, x)."""
-        return self.counts.shape  # type: ignore[return-value]
+        return self.counts.shape
 
 
 def poisson_data(frames: NDArray[np.generic], camera: Camera) -> PoissonData:

@@ -42,7 +42,7 @@ def convolution(
     x: Any,
     channels: int,
     kernel: tuple[int, int, int],
-    start: keras.initializers.Initializer,
+    start: keras.initializers.Initializer | str,
     name: str,
 ) -> Any:
     """Return a same-size convolution."""
@@ -66,6 +66,15 @@ def residual_block(
         y = convolution(y, channels, (time_kernel, 1, 1), seeds.scaled(), f"{name}_time")
     y = swish(y, f"{name}_out")
     y = convolution(y, channels, (1, 3, 3), seeds.scaled(BRANCH_SCALE), f"{name}_conv2")
+    return layers.Add(name=f"{name}_add")([x, y])
+
+
+def mix_time(x: Any, channels: int, time_kernel: int, name: str) -> Any:
+    """Return ``x`` plus a convolution over ``time_kernel`` frames of swish(x).
+
+    The kernel starts at zero, so that a trained network to which it is added answers as before.
+    """
+    y = convolution(swish(x, f"{name}_in"), channels, (time_kernel, 1, 1), "zeros", name)
     return layers.Add(name=f"{name}_add")([x, y])
 
 

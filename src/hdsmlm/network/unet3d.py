@@ -7,7 +7,15 @@ import numpy as np
 from keras import layers
 
 from hdsmlm.config.network import NetworkConfig
-from hdsmlm.network.blocks import KernelSeeds, convolution, down, residual_block, swish, up
+from hdsmlm.network.blocks import (
+    KernelSeeds,
+    convolution,
+    down,
+    mix_time,
+    residual_block,
+    swish,
+    up,
+)
 from hdsmlm.records.count_map import N_CLASSES
 
 PRIOR = (0.97, 0.027, 0.0025, 0.0005)
@@ -60,10 +68,12 @@ def build_unet3d(config: NetworkConfig, seed: int = 0) -> keras.Model:
         x, config.widths[-1], config.time_kernel, config.factorized, seeds, "bottleneck"
     )
 
-    # Up: double, add the skip, residual block in space.
+    # Up: double, add the skip, mix frames where asked, residual block in space.
     for level in reversed(range(config.depth)):
         x = up(x, config.widths[level], seeds, f"up{level}_unpool")
         x = layers.Add(name=f"up{level}_skip")([x, skips[level]])
+        if config.up_time and config.time_kernel > 1:
+            x = mix_time(x, config.widths[level], config.time_kernel, f"up{level}_time")
         x = residual_block(x, config.widths[level], 1, config.factorized, seeds, f"up{level}")
 
     # Head: back to full resolution, then classify every pixel of every frame in float32.

@@ -80,6 +80,12 @@ def _training(facts: CardFacts) -> list[str]:
         f"{training.precision}.",
         "- Labels: emitters with SNR < 2 were excluded from learning.",
     ]
+    if facts.progress.start:
+        start = facts.progress.start
+        lines.append(
+            f"- The run started from the weights of {start['name']} of {start['created']} "
+            f"(bundle {start['sha256'][:12]}...)."
+        )
     if len(facts.progress.plans) > 1:
         plans = ", ".join(f"{total} from step {first}" for first, total in facts.progress.plans)
         lines.append(f"- The length of the run was planned anew while it ran: {plans} on.")

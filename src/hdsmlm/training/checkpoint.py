@@ -44,6 +44,8 @@ class Progress:
         Validation scores with their step.
     plans : list of [int, int]
         (first step, total steps) of every length that the run was planned with.
+    start : dict
+        Name, creation time and hash of the model whose weights the run started from, if any.
     """
 
     step: int = 0
@@ -54,6 +56,7 @@ class Progress:
     tracking_id: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     plans: list[list[int]] = field(default_factory=list)
+    start: dict[str, str] = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path, model: keras.Model, progress: Progress) -> None:

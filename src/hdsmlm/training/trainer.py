@@ -25,6 +25,7 @@ from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.training.checkpoint import FILE, Progress, load_checkpoint, save_checkpoint
 from hdsmlm.training.feed import SampleFeed
 from hdsmlm.training.forward import FinishedNetwork, run_network
+from hdsmlm.training.start import take_weights
 
 BEST = "best.npz"
 STAGNATION = "no further improvement"
@@ -150,6 +151,8 @@ class Trainer:
         self.progress = Progress()
         if self.checkpoint.exists():
             self.progress = load_checkpoint(self.checkpoint, self.model)
+        elif config.training.start_from is not None:
+            self.progress.start = take_weights(self.model, config.training.start_from)
         plans, steps = self.progress.plans, config.training.steps
         if not plans or plans[-1][1] != steps:
             plans.append([self.progress.step, steps])
