@@ -15,6 +15,7 @@ from hdsmlm.config.psf import (
 from hdsmlm.errors import ConfigError
 from hdsmlm.imaging.build import build_psf
 from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf, Psf
+from hdsmlm.imaging.spline import SplinePsf, bsplines_from_samples, cells_from_bsplines
 
 SHAPE = (31, 33)
 PSFS = {
@@ -24,6 +25,17 @@ PSFS = {
     "diffraction": build_psf(DiffractionPsfConfig()),
     "airy": build_psf(DiffractionPsfConfig(numerical_aperture=1.2, max_defocus_nm=0)),
 }
+
+
+def _spline() -> SplinePsf:
+    """An astigmatic Gaussian as a spline, whose own numbers the tests below ask for."""
+    planes_nm = np.arange(-600.0, 601.0, 50.0)
+    samples = PSFS["astigmatic"].images(*np.full((2, len(planes_nm)), 16.5), planes_nm, (33, 33))
+    cells = cells_from_bsplines(bsplines_from_samples(samples.share))
+    return SplinePsf(cells, -600.0, 50.0, 100.0)
+
+
+PSFS["spline"] = _spline()
 PLACES = [(16.5, 15.5, 0.0), (16.02, 15.93, 120.0), (15.37, 14.61, -310.0)]
 
 
@@ -41,7 +53,7 @@ def test_shares_sum_to_one(psf):
 
 def test_gradients_are_those_of_finite_differences(psf):
     x, y, z = np.array(PLACES).T
-    z = z + 7.0  # off the table's planes
+    x, y, z = x + 0.003, y + 0.003, z + 7.0  # off the table's planes
     images = psf.images(x, y, z, SHAPE)
 
     def difference(step_x, step_y, step_z):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -25,8 +26,8 @@ class AstigmaticPsfConfig(Section):
     """Tag of this PSF."""
     sigma_px: float = Field(1.3, gt=0.2, le=10)
     """Width of either axis at its own focus, pixels."""
-    focus_offset_nm: float = Field(250.0, ge=0, le=2000)
-    """The x axis is in focus at +offset, the y axis at -offset."""
+    focus_offset_nm: float = Field(250.0, ge=-2000, le=2000)
+    """The x axis is in focus at +offset, the y axis at -offset; below 0 the other way round."""
     focal_depth_nm: float = Field(400.0, gt=10, le=5000)
     """Depth d from a focus at which the squared width has doubled."""
 
@@ -57,7 +58,19 @@ class DiffractionPsfConfig(Section):
         return self
 
 
+class SplinePsfConfig(Section):
+    """A cubic spline through a measured stack of beads (Li et al. 2018)."""
+
+    kind: Literal["spline"] = "spline"
+    """Tag of this PSF."""
+    path: Path
+    """Calibration: spline.npz of ``hdsmlm calibrate``, or a .mat of SMAP or fit3Dspline."""
+    pixel_size_nm: float | None = Field(None, gt=5, le=1000)
+    """Pixel size of the movie; must be the calibration's. Needed for a .mat that lacks it."""
+
+
 PsfConfig = Annotated[
-    GaussianPsfConfig | AstigmaticPsfConfig | DiffractionPsfConfig, Field(discriminator="kind")
+    GaussianPsfConfig | AstigmaticPsfConfig | DiffractionPsfConfig | SplinePsfConfig,
+    Field(discriminator="kind"),
 ]
 """Any PSF; ``kind`` chooses."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from hdsmlm.config.camera import CameraConfig, EmccdConfig, IdealConfig
-from hdsmlm.config.psf import DiffractionPsfConfig, GaussianPsfConfig, PsfConfig
+from hdsmlm.config.psf import DiffractionPsfConfig, GaussianPsfConfig, PsfConfig, SplinePsfConfig
 from hdsmlm.imaging.camera import Camera, EmccdCamera, IdealCamera
 from hdsmlm.imaging.diffraction import DiffractionPsf
 from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf, Psf
 from hdsmlm.imaging.scmos_maps import MeasuredMaps, scmos_camera
+from hdsmlm.imaging.spline_file import read_spline
 
 
 def build_camera(
@@ -44,16 +45,29 @@ def build_camera(
     return scmos_camera(config, shape, rng, measured)
 
 
-def build_psf(config: PsfConfig) -> Psf:
+def build_psf(config: PsfConfig, pixel_size_nm: float | None = None) -> Psf:
     """Return the point-spread function that ``config`` describes.
+
+    Parameters
+    ----------
+    config : PsfConfig
+        Any PSF section; the file of a spline is read here.
+    pixel_size_nm : float, optional
+        Pixel size of the movie; a spline calibrated with another one is refused.
 
     Raises
     ------
     ConfigError
-        For impossible values.
+        For impossible values, and a calibration that cannot be read or does not fit the movie.
     """
     if isinstance(config, GaussianPsfConfig):
         return GaussianPsf(config.sigma_px)
     if isinstance(config, DiffractionPsfConfig):
         return DiffractionPsf(config)
+    if isinstance(config, SplinePsfConfig):
+        spline = read_spline(config.path, config.pixel_size_nm or pixel_size_nm)
+        for wanted_nm in (config.pixel_size_nm, pixel_size_nm):
+            if wanted_nm is not None:
+                spline.require_pixel_size(wanted_nm)
+        return spline
     return AstigmaticPsf(config.sigma_px, config.focus_offset_nm, config.focal_depth_nm)
