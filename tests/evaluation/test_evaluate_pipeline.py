@@ -53,8 +53,8 @@ def tables(tmp_path):
         }
     )
     paths = {name: tmp_path / name for name in ("truth.csv", "found.csv", "movie.tif", "map.tif")}
-    write_table(paths["truth.csv"], truth)
-    write_table(paths["found.csv"], predicted)
+    write_table(truth, paths["truth.csv"])
+    write_table(predicted, paths["found.csv"])
     movie = rng.poisson(200, SHAPE).astype(np.uint16)
     tifffile.imwrite(paths["movie.tif"], movie, photometric="minisblack")
     with open_count_map_writer(paths["map.tif"], *SHAPE) as writer:
@@ -74,7 +74,7 @@ def sources(tables, **changes):
 
 
 def rewrite(path, change):
-    write_table(path, change(read_table(path)))
+    write_table(change(read_table(path)), path)
 
 
 def test_report_scores_and_overlays_are_written(tables, tmp_path):

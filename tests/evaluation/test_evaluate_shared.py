@@ -18,7 +18,7 @@ def medium_density(shared_data):
 def test_true_emitters_lie_on_bright_pixels_of_their_frame(medium_density):
     """Frame number, origin and axes of the foreign table agree with the movie."""
     table, path = medium_density
-    truth = read_table(table, 100.0)
+    truth = read_table(table, pixel_size_nm=100.0)
     with open_movie(path) as movie:
         frames = movie.read(0, 200).astype(float)
     part = truth.select(truth["frame"] < 200)
@@ -38,13 +38,13 @@ def test_true_emitters_lie_on_bright_pixels_of_their_frame(medium_density):
 
 def test_jittered_truth_of_another_program_scores_as_expected(medium_density, tmp_path):
     table, movie = medium_density
-    truth = read_table(table, 100.0)
+    truth = read_table(table, pixel_size_nm=100.0)
     truth = truth.select(truth["frame"] < 60)
     rng = np.random.default_rng(1)
     kept = truth.select(rng.uniform(size=len(truth)) < 0.7)
     inner = [np.clip(kept[c] + rng.normal(0, 15, len(kept)), 1, 3199) for c in ("x_nm", "y_nm")]
-    write_table(tmp_path / "truth.csv", truth)
-    write_table(tmp_path / "found.csv", kept.with_columns(x_nm=inner[0], y_nm=inner[1]))
+    write_table(truth, tmp_path / "truth.csv")
+    write_table(kept.with_columns(x_nm=inner[0], y_nm=inner[1]), tmp_path / "found.csv")
     sources = EvaluationSources(
         tmp_path / "truth.csv", tmp_path / "found.csv", pixel_size_nm=100.0, movie=movie
     )

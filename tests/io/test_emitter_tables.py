@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hdsmlm.errors import OutputError, TableError
-from hdsmlm.io.tables import FORMATS, read_table, write_table
+from hdsmlm.io.tables import read_table, write_table
 from hdsmlm.io.tables.headers import native_header, split_header
 from hdsmlm.records.columns import COLUMNS
 from hdsmlm.records.emitters import Emitters
@@ -36,12 +36,12 @@ def tables(draw: st.DrawFn) -> Emitters:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(table=tables())
 def test_round_trip(tmp_path: Path, table: Emitters) -> None:
     path = tmp_path / "emitters.csv"
-    write_table(path, table)
+    write_table(table, path)
     back = read_table(path, first_frame=1)
     assert back.names == table.names
     assert len(back) == len(table)
@@ -57,7 +57,6 @@ def test_round_trip(tmp_path: Path, table: Emitters) -> None:
 def test_the_file_looks_like_thunderstorm(tmp_path: Path) -> None:
     path = tmp_path / "emitters.csv"
     write_table(
-        path,
         Emitters(
             {
                 "frame": [0, 4],
@@ -71,6 +70,7 @@ def test_the_file_looks_like_thunderstorm(tmp_path: Path) -> None:
                 "emitter_id": [7, 8],
             }
         ),
+        path,
     )
     assert path.read_text().splitlines() == [
         "id,frame,x [nm],y [nm],z [nm],intensity [photon],offset [photon],sigma [nm],emitter_id,"
@@ -94,7 +94,7 @@ def test_a_million_rows_do_not_need_a_loop(tmp_path: Path) -> None:
     table = Emitters(
         {"frame": np.sort(rng.integers(0, 900, n)), "x_nm": rng.random(n), "y_nm": rng.random(n)}
     )
-    write_table(tmp_path / "a.csv", table)
+    write_table(table, tmp_path / "a.csv")
     np.testing.assert_allclose(read_table(tmp_path / "a.csv")["x_nm"], table["x_nm"], atol=1e-4)
 
 
@@ -198,28 +198,23 @@ def test_a_table_without_rows_is_fine(tmp_path: Path) -> None:
 def test_missing_files_and_unknown_extensions(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="no such table"):
         read_table(tmp_path / "a.csv")
-    with pytest.raises(TableError, match=r"'\.xlsx' are not supported; known: csv"):
-        write_table(tmp_path / "a.xlsx", Emitters.empty())
+    with pytest.raises(TableError, match=r"'\.xlsx' are not supported; written are: picasso"):
+        write_table(Emitters.empty(), tmp_path / "a.xlsx")
 
 
 def test_positions_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(TableError, match="x_nm"):
-        write_table(tmp_path / "a.csv", Emitters({"frame": [0], "x_nm": [np.nan], "y_nm": [0]}))
+        write_table(Emitters({"frame": [0], "x_nm": [np.nan], "y_nm": [0]}), tmp_path / "a.csv")
     assert not list(tmp_path.iterdir())
 
 
 def test_nan_in_other_columns_survives(tmp_path: Path) -> None:
     table = Emitters({"frame": [0, 1], "x_nm": [1, 2], "y_nm": [1, 2], "snr": [np.nan, 3]})
-    write_table(tmp_path / "a.csv", table)
+    write_table(table, tmp_path / "a.csv")
     np.testing.assert_array_equal(read_table(tmp_path / "a.csv")["snr"], [np.nan, 3])
 
 
 def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write"):
-        write_table(tmp_path / "file" / "a.csv", Emitters.empty())
-
-
-def test_formats_are_told_apart_by_extension() -> None:
-    extensions = [extension for form in FORMATS for extension in form.extensions]
-    assert len(set(extensions)) == len(extensions)
+        write_table(Emitters.empty(), tmp_path / "file" / "a.csv")

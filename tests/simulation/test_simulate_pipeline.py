@@ -66,7 +66,7 @@ def test_truth_is_what_one_write_of_all_rows_gives(written, tmp_path):
     conditions = Conditions.model_validate(record["conditions"])
     _, truth = Recording(conditions, (24, 32), (5, stage._MOVIE_STREAM)).read(70)
     assert truth.names == TRUTH_COLUMNS
-    write_table(tmp_path / "whole.csv", truth)
+    write_table(truth, tmp_path / "whole.csv")
     assert (tmp_path / "whole.csv").read_bytes() == written.truth.read_bytes()
 
 

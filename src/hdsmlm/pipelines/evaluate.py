@@ -120,9 +120,15 @@ def evaluate_tables(
             stack.enter_context(CountMapFile(sources.count_map)) if (sources.count_map) else None
         )
         pixel_size_nm, notes = _pixel_size(sources, movie)
-        truth = read_table(sources.truth, pixel_size_nm, first_frame=sources.truth_first_frame)
+        truth = read_table(
+            sources.truth,
+            pixel_size_nm=pixel_size_nm,
+            first_frame=sources.truth_first_frame,
+        )
         predicted = read_table(
-            sources.predicted, pixel_size_nm, first_frame=sources.predicted_first_frame
+            sources.predicted,
+            pixel_size_nm=pixel_size_nm,
+            first_frame=sources.predicted_first_frame,
         )
         require_rows(truth, f"truth {sources.truth.name}")
         first = count_map.first_frame if count_map else 0

@@ -38,7 +38,7 @@ from hdsmlm.inference.summary import (
 from hdsmlm.inference.windows import plan_windows
 from hdsmlm.io.count_maps import open_count_map_writer, remove_count_map
 from hdsmlm.io.movies import open_movie
-from hdsmlm.io.tables.streaming import CsvTableWriter
+from hdsmlm.io.tables import open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder, writing
 from hdsmlm.normalization import Normalizer, fit_normalizer
 from hdsmlm.records.count_map import N_CLASSES, expected_count
@@ -246,7 +246,7 @@ class _Run:
             self._remove_old_results()
         out, view = self.job.out, self.view
         counter = SummaryCounter(view)
-        with CsvTableWriter(out / EMITTERS_FILE, COLUMNS) as table:
+        with open_table_writer(out / EMITTERS_FILE, COLUMNS) as table:
             for index in range(len(self.windows)):
                 result = self.store.result(index)
                 table.append(result.emitters)
@@ -357,7 +357,7 @@ class _Run:
             index for index in range(len(self.windows)) if self.store.has(index, with_map=False)
         ]
         frames = sum(self._kept_frames(index) for index in done)
-        with CsvTableWriter(self.job.out / PARTIAL_FILE, COLUMNS) as table:
+        with open_table_writer(self.job.out / PARTIAL_FILE, COLUMNS) as table:
             for index in done:
                 table.append(self.store.result(index).emitters)
         return (

@@ -13,7 +13,7 @@ import yaml
 from numpy.typing import NDArray
 
 from hdsmlm.config.simulation import MovieConfig
-from hdsmlm.io.tables.streaming import CsvTableWriter
+from hdsmlm.io.tables import TableWriter, open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
@@ -84,7 +84,7 @@ def simulate_movie(
     recording = Recording(conditions, shape, (config.seed, _MOVIE_STREAM))
     n_emitters = 0
 
-    def frames(truth: CsvTableWriter) -> Iterator[NDArray[np.uint16]]:
+    def frames(truth: TableWriter) -> Iterator[NDArray[np.uint16]]:
         nonlocal n_emitters
         for start in range(0, config.frames, chunk_frames):
             piece, emitters = recording.read(min(chunk_frames, config.frames - start))
@@ -95,7 +95,7 @@ def simulate_movie(
             listener(Event("simulate", done, config.frames, f"{n_emitters} emitters"))
 
     movie, table = out / MOVIE_FILE, out / "truth.csv"
-    with CsvTableWriter(table, TRUTH_COLUMNS) as truth, atomic_path(movie) as temporary:
+    with open_table_writer(table, TRUTH_COLUMNS) as truth, atomic_path(movie) as temporary:
         pixel_size_nm = conditions.pixel_size_nm
         _write_tiff(temporary, frames(truth), (config.frames, *shape), pixel_size_nm)
     density = density_per_um2(n_emitters / config.frames, *shape, pixel_size_nm)

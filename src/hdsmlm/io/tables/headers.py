@@ -12,14 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hdsmlm.errors import TableError
+from hdsmlm.io.tables.port import PIXEL_SIZE_OPTION
 from hdsmlm.records.columns import COLUMNS, REQUIRED
 
 FIRST_FRAME_ON_DISK = 1
 ID_HEADER = "id"
 
-_THUNDERSTORM = {"photons": "intensity [photon]", "background": "offset [photon]"}
+_THUNDERSTORM = {
+    "photons": "intensity [photon]",
+    "background": "offset [photon]",
+    "uncertainty_photons": "uncertainty_photons [photon]",  # "uncertainty" alone is that of x and y
+}
 _ALIASES = {
-    "frame": ("frame", "frames", "frame number", "framenumber", "image number"),
+    "frame": ("frame", "frames", "frame number", "framenumber", "image number", "first frame"),
     "x_nm": ("x", "xnano", "position x", "x position"),
     "y_nm": ("y", "ynano", "position y", "y position"),
     "z_nm": ("z", "znano", "position z", "z position"),
@@ -27,7 +32,15 @@ _ALIASES = {
     "background": ("background", "offset"),
     "sigma_nm": ("sigma",),
     "emitter_id": ("emitter id", "emitter", "molecule", "molecule id"),
+    "uncertainty_x_nm": ("x precision", "precision x"),
+    "uncertainty_y_nm": ("y precision", "precision y"),
+    "uncertainty_z_nm": ("z precision", "precision z"),
 }
+_LATERAL_STEMS = frozenset({"uncertainty", "uncertainty xy", "precision", "localization precision"})
+_LATERAL = ("uncertainty_x_nm", "uncertainty_y_nm")
+LATERAL_UNCERTAINTY = "uncertainty [nm]"
+"""ThunderSTORM has one number for x and y: it is written as their quadratic mean, and read as both
+where a file does not give them one by one."""
 _LENGTH_NM = {"nm": 1.0, "um": 1e3, "µm": 1e3, "μm": 1e3, "mm": 1e6, "m": 1e9}
 _PIXEL = frozenset({"px", "pixel", "pixels", "pix"})
 _PHOTON = frozenset({"photon", "photons", "photons/px", "photon/pixel", "photons/pixel"})
@@ -47,7 +60,7 @@ class Binding:
     header : str
         As it stands in the file.
     factor : float
-        Multiplies the values of the file; ``nan`` when pixels are to be turned into nm.
+        Multiplies the values of the file.
     """
 
     name: str
@@ -112,6 +125,13 @@ def bind(headers: Sequence[str], source: str, pixel_size_nm: float | None) -> li
         factor = _factor(name, unit, header, source, pixel_size_nm)
         if factor is not None:
             found[name] = Binding(name, index, header, factor)
+    for index, header in enumerate(headers):
+        stem, unit = split_header(header)
+        length = not unit or unit in _LENGTH_NM or unit in _PIXEL
+        if stem in _LATERAL_STEMS and length and not set(_LATERAL) & set(found):
+            factor = _factor(_LATERAL[0], unit, header, source, pixel_size_nm)
+            if factor is not None:
+                found |= {name: Binding(name, index, header, factor) for name in _LATERAL}
     missing = [name for name in REQUIRED if name not in found]
     if missing:
         wanted = ", ".join(f"'{native_header(name)}'" for name in missing)
@@ -132,7 +152,7 @@ def _factor(
             if pixel_size_nm is None:
                 raise TableError(
                     f"{source}: column '{header}' is in pixels; give the pixel size in nm "
-                    "(--pixel-size-nm) to read this table"
+                    f"({PIXEL_SIZE_OPTION}) to read this table"
                 )
             return pixel_size_nm
         if unit and unit not in _LENGTH_NM:
