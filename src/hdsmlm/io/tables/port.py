@@ -65,7 +65,7 @@ class TableFormat(Protocol):
     ) -> Emitters:
         """Read the rows; see :func:`hdsmlm.io.tables.read_table`."""
 
-    def info(self, path: Path) -> TableInfo:
+    def info(self, path: Path, /) -> TableInfo:
         """Return what the file says of its movie."""
 
 

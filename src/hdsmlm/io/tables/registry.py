@@ -9,16 +9,30 @@ from __future__ import annotations
 from pathlib import Path
 
 from hdsmlm.errors import TableError
+from hdsmlm.io.tables.decode import DecodeTable
 from hdsmlm.io.tables.hdf5 import is_hdf5, open_hdf5
+from hdsmlm.io.tables.microscopes import ElyraTable, NanoimagerTable
 from hdsmlm.io.tables.parquet import ParquetTable
 from hdsmlm.io.tables.picasso import PicassoTable
 from hdsmlm.io.tables.port import TableFormat, WritableFormat
+from hdsmlm.io.tables.rapidstorm import RapidStormTable
+from hdsmlm.io.tables.smap import SmapTable
+from hdsmlm.io.tables.smlm import SmlmTable
+from hdsmlm.io.tables.storm_analysis import Insight3Table, StormAnalysisTable
 from hdsmlm.io.tables.text import read_head
 from hdsmlm.io.tables.thunderstorm import ThunderstormTable
 
 FORMATS: tuple[TableFormat, ...] = (
     PicassoTable(),
     ParquetTable(),
+    SmapTable(),
+    DecodeTable(),
+    StormAnalysisTable(),
+    Insight3Table(),
+    SmlmTable(),
+    RapidStormTable(),
+    ElyraTable(),
+    NanoimagerTable(),
     ThunderstormTable(),
 )
 
