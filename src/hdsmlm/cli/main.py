@@ -11,7 +11,17 @@ from typer.core import TyperGroup
 import hdsmlm
 from hdsmlm.errors import HdsmlmError, Interrupted
 
-from hdsmlm.cli import demo, evaluate, models, predict, runs, score, simulate, train  # isort: skip
+from hdsmlm.cli import (  # isort: skip
+    convert,
+    demo,
+    evaluate,
+    models,
+    predict,
+    runs,
+    score,
+    simulate,
+    train,
+)
 
 
 class _Program(TyperGroup):
@@ -40,6 +50,7 @@ for name, module in (
     ("predict", predict),
     ("evaluate", evaluate),
     ("score", score),
+    ("convert", convert),
     ("models", models),
     ("runs", runs),
     ("demo", demo),
