@@ -44,6 +44,13 @@ COLUMNS: dict[str, Column] = {
         ),
         Column("sigma_nm", "float64", "nm", "Lateral PSF standard deviation in this frame."),
         Column("snr", "float64", "", "Background signal-to-noise ratio of the brightest pixel."),
+        Column("n_frames", "int32", "", "Frames in which the blink was localized."),
+        Column(
+            "duration_frames",
+            "int32",
+            "",
+            "Frames from the first to the last of the blink, dark ones included.",
+        ),
         Column("emitter_id", "int64", "", "Molecule that emitted; shared by all its blinks."),
         Column("blink_id", "int64", "", "Blink; shared by the frames of one on-time."),
         Column(
