@@ -1,0 +1,33 @@
+"""Settings of the space-time fit."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hdsmlm.config.base import Section
+
+
+class SpaceTimeConfig(Section):
+    """The fit of blinks: one position per blink, photons per frame."""
+
+    core_frames: int = Field(48, ge=4, le=1000)
+    """Frames that one window answers for; windows lie on a grid that starts at frame 0."""
+    margin_frames: int = Field(8, ge=2, le=200)
+    """Frames that a window sees before and after its core."""
+    link_radius_px: float = Field(1.2, gt=0.1, le=5.0)
+    """Farthest apart that detections of consecutive frames start as one blink."""
+    rounds: int = Field(14, ge=2, le=100)
+    """Rounds of fitting and of changing the set of blinks."""
+    sweeps: int = Field(6, ge=1, le=100)
+    """Passes over all blinks per round."""
+    birth_score: float = Field(4.6, gt=2.0, le=20.0)
+    """Matched-filter score (standard deviations) from which left-over light is tried as a blink."""
+    prior_weight: float = Field(0.25, ge=0.0, le=1.0)
+    """Exponent of the count map in the prior: 0 ignores it, 1 takes it at its word. The map was
+    read off the same frames, so that the full weight would count their evidence twice."""
+    background_px: float = Field(6.0, ge=2.0, le=100.0)
+    """Smoothness of the background in space, standard deviation."""
+    background_frames: float = Field(15.0, ge=1.0, le=1000.0)
+    """Smoothness of the background in time, standard deviation."""
+    min_probability: float = Field(0.5, ge=0.0, lt=1.0)
+    """Localizations below this probability of existence are left out of the table."""

@@ -1,0 +1,331 @@
+"""Space-time fit: the blinks of a run of frames, all at once.
+
+An emitter keeps its place while its neighbours switch on and off, so that consecutive frames are
+different mixtures of the same points. The fit therefore has one place per blink and photons per
+frame; which detections belong together, and from when to when a blink lasts, is part of the choice.
+From the linked detections of the network it goes in rounds: refine all blinks
+(:mod:`hdsmlm.fitting.blink_kernels`), renew the background, then change the set of blinks where the
+posterior rises (:mod:`hdsmlm.fitting.blink_moves`). The same input gives the same output, on any
+number of threads.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import correlate1d, gaussian_filter, zoom
+from scipy.spatial import cKDTree
+
+from hdsmlm.config.spacetime import SpaceTimeConfig
+from hdsmlm.fitting import blink_kernels as kernels
+from hdsmlm.fitting import blink_moves as moves
+from hdsmlm.fitting.blink_kernels import CELL_PX, Blinks, Window
+from hdsmlm.fitting.first_blinks import link_detections
+from hdsmlm.fitting.likelihood import PoissonData
+from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
+from hdsmlm.records.count_map import expected_count
+
+JOIN_RADIUS_PX = 1.5
+"""Farthest apart that two blinks are tried as one."""
+
+OUTSIDE_PX = 1.5
+"""How far outside the frame a blink may lie; its light reaches in."""
+
+QUIET_ROUNDS = 3
+"""Last rounds, in which nothing is born."""
+
+TOLERANCE_PX, FINAL_TOLERANCE_PX = 5e-3, 1e-3
+"""Steps below which a blink rests until a neighbour moves."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Where the network found emitters.
+
+    Parameters
+    ----------
+    frame : array of int, shape (n,)
+        Frame within the window, ascending.
+    x_px, y_px : array, shape (n,)
+        Pixels from the outer corner of the frame.
+    """
+
+    frame: NDArray[np.int64]
+    x_px: NDArray[np.float64]
+    y_px: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WindowFit:
+    """Blinks of one window.
+
+    Parameters
+    ----------
+    window : Window
+        Data and final model.
+    blinks : Blinks
+        All alive, ordered by first frame, y, x.
+    background : array, shape (t, y, x), photons per pixel
+        The fitted background.
+    odds : Odds
+        Prior odds of the last round, for the probabilities of existence.
+    """
+
+    window: Window
+    blinks: Blinks
+    background: NDArray[np.float64]
+    odds: moves.Odds
+
+
+def fit_window(
+    data: PoissonData,
+    psf: FittablePsf,
+    detections: Detections,
+    config: SpaceTimeConfig,
+    count_map: NDArray[np.floating] | None = None,
+) -> WindowFit:
+    """Fit the blinks of a window.
+
+    Parameters
+    ----------
+    data : PoissonData
+        The frames.
+    psf : FittablePsf
+        Point-spread function.
+    detections : Detections
+        Start.
+    config : SpaceTimeConfig
+        Settings.
+    count_map : array, shape (t, 4, y, x), optional
+        Probabilities of 0, 1, 2, 3+ emitters: the prior.
+    """
+    state = _State(data, psf, detections, config, count_map)
+    for number in range(config.rounds):
+        state.refine(config.sweeps, 0.7 if number == 0 else 1.0, TOLERANCE_PX)
+        state.renew_background()
+        if not state.change_blinks(births=number < config.rounds - QUIET_ROUNDS):
+            break
+    state.refine(5 * config.sweeps, 1.0, FINAL_TOLERANCE_PX)
+    return state.result()
+
+
+class _State:
+    """A window while it is fitted."""
+
+    def __init__(
+        self,
+        data: PoissonData,
+        psf: FittablePsf,
+        detections: Detections,
+        config: SpaceTimeConfig,
+        count_map: NDArray[np.floating] | None,
+    ) -> None:
+        self.config, self.psf, self.now, self.n = config, psf, 1, 0
+        self.profile = _profile(psf)
+        self.offset = data.offset.astype(np.float64)
+        counts = np.ascontiguousarray(data.counts, dtype=np.float64)
+        n_frames, height, width = counts.shape
+        self.background = _first_background(counts, self.offset, data.scale)
+        self.window = Window(
+            counts=counts,
+            model=data.scale * self.background + self.offset,
+            stamps=np.ones((n_frames, height // CELL_PX + 1, width // CELL_PX + 1), np.int32),
+            kernel=psf.kernel,
+            bounds=_bounds(psf, height, width),
+            damping=np.array([0.5, 0.5, 0.5 / _depth_scale(psf) ** 2]),
+            scale=data.scale,
+            half=max(3, math.ceil(3.5 * psf.reach_px)),
+            dims=3 if psf.is_3d else 2,
+        )
+        self.prior = _log_prior(count_map, counts.shape, config.prior_weight)
+        self.blinks = self._first_blinks(detections)
+        kernels.draw_all(self.window, self.blinks, self.n)
+
+    def _first_blinks(self, detections: Detections) -> Blinks:
+        blink = link_detections(
+            detections.frame, detections.x_px, detections.y_px, self.config.link_radius_px
+        )
+        self.n = int(blink.max(initial=-1)) + 1
+        blinks = _empty_blinks(2 * self.n + 500, len(self.window.counts))
+        weight = np.maximum(np.bincount(blink, minlength=self.n), 1)
+        blinks.place[: self.n, X] = np.bincount(blink, detections.x_px, self.n) / weight
+        blinks.place[: self.n, Y] = np.bincount(blink, detections.y_px, self.n) / weight
+        blinks.place[:, 3] = self.psf.shape_start
+        blinks.first[: self.n] = len(self.window.counts)
+        np.minimum.at(blinks.first, blink, detections.frame)
+        np.maximum.at(blinks.last, blink, detections.frame)
+        blinks.alive[: self.n] = True
+        _, photons = self._left_over()
+        _, height, width = photons.shape
+        row = np.clip(detections.y_px.astype(int), 0, height - 1)
+        column = np.clip(detections.x_px.astype(int), 0, width - 1)
+        blinks.photons[blink, detections.frame] = np.maximum(
+            photons[detections.frame, row, column], 1.0
+        )
+        return blinks
+
+    def refine(self, sweeps: int, factor: float, tolerance_px: float) -> None:
+        for _ in range(sweeps):
+            self.now += 1
+            moving = kernels.sweep(self.window, self.blinks, self.n, factor, self.now, tolerance_px)
+            if not moving:
+                break
+
+    def renew_background(self) -> None:
+        """Add the smoothed residual, weighted by its information, to the background."""
+        window, config = self.window, self.config
+        smooth = (config.background_frames, config.background_px, config.background_px)
+        weight = window.scale / window.model
+        residual = gaussian_filter((window.counts - window.model) * weight, smooth, mode="nearest")
+        weight = gaussian_filter(weight * window.scale, smooth, mode="nearest")
+        new = np.maximum(self.background + residual / weight, 0.02)
+        change = new - self.background
+        window.model[:] += window.scale * change
+        if np.abs(change).max() > 2e-3 * new.mean():
+            self.now += 1
+            window.stamps[:] = self.now
+        self.background = new
+
+    def change_blinks(self, births: bool) -> bool:
+        """Change the set of blinks; return whether anything changed."""
+        window, now = self.window, self.now
+        self._make_room()
+        blinks, odds = self.blinks, self.odds()
+        before = self.n
+        changes = moves.change_lengths(window, blinks, self.n, odds, now)
+        self.n = moves.cut(window, blinks, self.n, odds, now)
+        changes += moves.join(window, blinks, self._near_pairs(), odds, now)
+        changes += moves.remove(window, blinks, self.n, odds, now)
+        if births:
+            score, photons = self._left_over()
+            self.n = moves.give_birth(
+                window, blinks, self.n, score, photons, self.config.birth_score,
+                self.psf.shape_start, now,
+            )  # fmt: skip
+        return bool(changes) or self.n != before
+
+    def odds(self) -> moves.Odds:
+        """Return the prior odds, from the blinks that there are now."""
+        alive = self.blinks.alive[: self.n]
+        n_blinks = max(int(alive.sum()), 1)
+        frames = (self.blinks.last[: self.n] - self.blinks.first[: self.n] + 1)[alive].sum()
+        end = float(np.clip(n_blinks / max(int(frames), 1), 0.05, 0.8))
+        volume = float(self.window.counts.size)
+        if self.psf.is_3d:
+            volume *= self.psf.shape_high - self.psf.shape_low
+        return moves.Odds(self.prior, math.log(n_blinks / volume), math.log1p(-end), math.log(end))
+
+    def _near_pairs(self) -> NDArray[np.int64]:
+        blinks = self.blinks
+        alive = np.flatnonzero(blinks.alive[: self.n])
+        places = blinks.place[alive, X : Y + 1]
+        tree = cKDTree(places)
+        pairs = alive[tree.query_pairs(JOIN_RADIUS_PX, output_type="ndarray")]
+        one, two = pairs[:, 0], pairs[:, 1]
+        touching = np.maximum(blinks.first[one], blinks.first[two]) <= 1 + np.minimum(
+            blinks.last[one], blinks.last[two]
+        )
+        pairs = pairs[touching]
+        apart = blinks.place[pairs[:, 0], X : Y + 1] - blinks.place[pairs[:, 1], X : Y + 1]
+        order = np.lexsort((pairs[:, 1], pairs[:, 0], (apart**2).sum(axis=1)))
+        return np.ascontiguousarray(pairs[order])
+
+    def _left_over(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return score and photons of one more emitter at each pixel: the matched filter."""
+        window = self.window
+        weight = window.scale / window.model
+        light = _separable((window.counts - window.model) * weight, self.profile)
+        information = _separable(weight * window.scale, self.profile**2)
+        return light / np.sqrt(information), light / information
+
+    def _make_room(self) -> None:
+        """Keep space for as many new blinks as there may be."""
+        if self.n + 200 < 0.9 * len(self.blinks.alive):
+            return
+        keep = np.flatnonzero(self.blinks.alive[: self.n])
+        old, self.n = self.blinks, len(keep)
+        self.blinks = _empty_blinks(2 * self.n + 500, len(self.window.counts))
+        for new_column, old_column in zip(self.blinks, old, strict=True):
+            new_column[: self.n] = old_column[keep]
+
+    def result(self) -> WindowFit:
+        blinks = self.blinks
+        keep = np.flatnonzero(blinks.alive[: self.n])
+        order = np.lexsort((blinks.place[keep, X], blinks.place[keep, Y], blinks.first[keep]))
+        kept = Blinks(*(column[keep[order]] for column in blinks))
+        return WindowFit(self.window, kept, self.background, self.odds())
+
+
+def _empty_blinks(room: int, n_frames: int) -> Blinks:
+    return Blinks(
+        place=np.zeros((room, 4)),
+        photons=np.zeros((room, n_frames)),
+        first=np.zeros(room, np.int64),
+        last=np.zeros(room, np.int64),
+        alive=np.zeros(room, np.bool_),
+        fitted=np.zeros(room, np.int32),
+        judged=np.zeros(room, np.int32),
+    )
+
+
+def _depth_scale(psf: FittablePsf) -> float:
+    """Return the depth that counts like a pixel, nm."""
+    return (psf.shape_high - psf.shape_low) / 10 if psf.is_3d else 1.0
+
+
+def _bounds(psf: FittablePsf, height: int, width: int) -> NDArray[np.float64]:
+    depth = (psf.shape_low, psf.shape_high)
+    return np.array(
+        [
+            (-OUTSIDE_PX, width + OUTSIDE_PX),
+            (-OUTSIDE_PX, height + OUTSIDE_PX),
+            depth,
+            (kernels.MAX_STEP_PX * _depth_scale(psf), 0.0),
+        ]
+    )
+
+
+def _profile(psf: FittablePsf) -> NDArray[np.float64]:
+    """Return the PSF in focus along one axis, as a Gaussian: the matched filter's kernel."""
+    half = math.ceil(3.5 * psf.sigma_px)
+    edges = (np.arange(2 * half + 2) - half - 0.5) / (psf.sigma_px * math.sqrt(2))
+    return np.diff([0.5 * math.erf(edge) for edge in edges])
+
+
+def _separable(image: NDArray[np.float64], profile: NDArray[np.float64]) -> NDArray[np.float64]:
+    down = correlate1d(image, profile, axis=1, mode="constant")
+    return correlate1d(down, profile, axis=2, mode="constant")
+
+
+def _first_background(
+    counts: NDArray[np.float64], offset: NDArray[np.float64], scale: float
+) -> NDArray[np.float64]:
+    """Return a smooth lower percentile of the photons, shape (t, y, x)."""
+    photons = (counts - offset) / scale
+    block = 16
+    _, height, width = counts.shape
+    rows, columns = max(1, round(height / block)), max(1, round(width / block))
+    coarse = np.array(
+        [
+            [np.percentile(part, 30) for part in np.array_split(band, columns, axis=2)]
+            for band in np.array_split(photons, rows, axis=1)
+        ]
+    )
+    fine = zoom(coarse, (height / rows, width / columns), order=1, mode="nearest", grid_mode=True)
+    smooth = gaussian_filter(fine, block / 2, mode="nearest")
+    return np.broadcast_to(np.maximum(smooth, 0.02), counts.shape).copy()
+
+
+def _log_prior(
+    count_map: NDArray[np.floating] | None, shape: tuple[int, ...], weight: float
+) -> NDArray[np.float32]:
+    """Return ``weight·log(local density / mean density)`` of the count map, within e^±4."""
+    if count_map is None or weight == 0:
+        return np.zeros(shape, np.float32)
+    density = gaussian_filter(expected_count(count_map), (0, 0.8, 0.8), mode="nearest")
+    mean = max(float(density.mean()), 1e-6)
+    ratio = np.clip(density / mean, math.exp(-4), math.exp(4))
+    return (weight * np.log(ratio)).astype(np.float32)
