@@ -3,8 +3,8 @@
 Each round offers up to four changes: drop the emitter that the data miss least, merge the closest
 pair, add one where the residuals ask for it most (score test), split the one whose residuals look
 like two. Each is fitted and weighed by :mod:`hdsmlm.fitting.evidence`; the best is taken if it
-gains, and the next round starts from it. Changes that cannot win are not fitted: an emitter whose loss
-would cost much likelihood, a residual that is no larger than noise.
+gains, and the next round starts from it. Changes that cannot win are not fitted: an emitter whose
+loss would cost much likelihood, a residual that is no larger than noise.
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ def region_prior(probabilities, expected, footprint, n_detected, ranges):  # typ
         mean = total = 0.0
         for y in range(ny):
             for x in range(nx):
-                total += (expected[y, x] + _PLACE_FLOOR) * footprint[y, x]
                 if footprint[y, x]:
+                    total += expected[y, x] + _PLACE_FLOOR
                     for c in range(4):
                         cells[n, c] = probabilities[c, y, x]
                         mean += c * cells[n, c]

@@ -120,7 +120,8 @@ class Quality(NamedTuple):
 @njit(nogil=True, cache=True)
 def cut_region(batch, group, half_px):  # type: ignore[no-untyped-def]
     """Return the region of a group, its pixels from squares around the anchors; ``fixed`` is 0."""
-    y0, y1, x0, x1 = batch.box[group]
+    box = batch.box[group]
+    y0, y1, x0, x1 = box[0], box[1], box[2], box[3]
     ny, nx = y1 - y0, x1 - x0
     data, offset = np.zeros(ny * nx), np.ones(ny * nx)
     valid, fixed = np.zeros(ny * nx), np.zeros(ny * nx)

@@ -74,7 +74,8 @@ def _widened(batch, group, theta, count, half_px):  # type: ignore[no-untyped-de
     """Return the region of squares around all emitters of ``theta``."""
     frame = batch.frame[group]
     _, height, width = batch.data.shape
-    y0, y1, x0, x1 = batch.box[group]
+    box = batch.box[group]
+    y0, y1, x0, x1 = box[0], box[1], box[2], box[3]
     for i in range(count):
         row, column = math.floor(theta[4 * i + Y]), math.floor(theta[4 * i + X])
         y0, y1 = min(y0, max(row - half_px, 0)), max(y1, min(row + half_px + 1, height))
