@@ -12,6 +12,7 @@ import hdsmlm
 from hdsmlm.errors import HdsmlmError, Interrupted
 
 from hdsmlm.cli import (  # isort: skip
+    calibrate,
     convert,
     demo,
     evaluate,
@@ -50,6 +51,7 @@ for name, module in (
     ("predict", predict),
     ("evaluate", evaluate),
     ("score", score),
+    ("calibrate", calibrate),
     ("convert", convert),
     ("models", models),
     ("runs", runs),
