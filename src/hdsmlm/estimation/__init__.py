@@ -1,1 +1,1 @@
-"""What a movie tells of itself: camera, PSF, background, density, drift."""
+"""What a movie tells of its microscope: camera, point-spread function, background, stability."""
