@@ -31,7 +31,7 @@ _I3_MAGIC = b"M425"
 _I3_HEADER_BYTES = 16
 _I3_CLOSED = 6
 _I3_FLOATS = ("x", "y", "xc", "yc", "h", "a", "w", "phi", "ax", "bg", "i")
-_I3_RECORD = np.dtype(
+INSIGHT3_RECORD = np.dtype(
     [(name, "<f4") for name in _I3_FLOATS]
     + [(name, "<i4") for name in ("c", "fi", "fr", "tl", "lk")]
     + [("z", "<f4"), ("zc", "<f4")]
@@ -151,7 +151,7 @@ class Insight3Table:
         """Return what the settings after the list say, where there are some."""
         n_rows = _insight3_rows(path)
         with path.open("rb") as stream:
-            stream.seek(_I3_HEADER_BYTES + n_rows * _I3_RECORD.itemsize + 4)
+            stream.seek(_I3_HEADER_BYTES + n_rows * INSIGHT3_RECORD.itemsize + 4)
             text = stream.read()
         if not text.startswith(b"<?xml") or b"<!DOCTYPE" in text:
             return TableInfo()
@@ -168,7 +168,7 @@ def _insight3_rows(path: Path) -> int:
     if len(header) < 3:
         raise TableError(f"{path}: the file ends within its header; copy it again")
     _, status, n_rows = (int(value) for value in header)
-    needed = _I3_HEADER_BYTES + n_rows * _I3_RECORD.itemsize
+    needed = _I3_HEADER_BYTES + n_rows * INSIGHT3_RECORD.itemsize
     if status != _I3_CLOSED or n_rows < 0 or path.stat().st_size < needed:
         raise TableError(
             f"{path}: the molecule list was not closed or is cut off: its header says {n_rows} "
@@ -179,4 +179,4 @@ def _insight3_rows(path: Path) -> int:
 
 def _insight3(path: Path) -> NDArray[Any]:
     n_rows = _insight3_rows(path)
-    return np.fromfile(path, _I3_RECORD, count=n_rows, offset=_I3_HEADER_BYTES)
+    return np.fromfile(path, INSIGHT3_RECORD, count=n_rows, offset=_I3_HEADER_BYTES)
