@@ -54,11 +54,11 @@ class Choice(NamedTuple):
     """Outcome of :func:`choose_counts`, one row per group.
 
     ``tried`` holds the best fit for each count K that was tried (index K), with its log-posterior
-    (-inf where not tried); ``count`` is the most probable. ``origin`` is the place in the batch
+    (-inf where not tried); ``chosen`` is the most probable. ``origin`` is the place in the batch
     that an emitter came from, -1 for one that was added. ``n_fits`` counts the fits made.
     """
 
-    count: NDArray[np.int64]
+    chosen: NDArray[np.int64]
     log_posterior: NDArray[np.float64]
     tried: NDArray[np.float64]
     origin: NDArray[np.int64]
@@ -344,7 +344,7 @@ def choose_counts(batch, kernel, limits, groups, out):  # type: ignore[no-untype
         theta, anchor = pack(batch, group), batch.anchor[first:last].copy()
         origin = np.arange(first, last)
         if region.valid.sum() < 3 * (last - first) + 2:
-            choice.count[group] = last - first
+            choice.chosen[group] = last - first
             _record(choice, group, theta, origin, 0.0)
             continue
         work = allocate(min(last - first + _ROUNDS, most), region)
@@ -371,7 +371,7 @@ def choose_counts(batch, kernel, limits, groups, out):  # type: ignore[no-untype
             if best == value:
                 break
             value, theta, anchor, origin = best, best_theta, best_anchor, best_origin
-        choice.count[group] = np.argmax(choice.log_posterior[group])
+        choice.chosen[group] = np.argmax(choice.log_posterior[group])
 
 
 @njit(nogil=True, cache=True)

@@ -89,7 +89,7 @@ def rejected_counts(
     best = choice.log_posterior.max(axis=1, keepdims=True)
     weight = np.exp(choice.log_posterior - best)
     weight /= weight.sum(axis=1, keepdims=True)
-    weight[np.arange(len(weight)), choice.count] = 0.0
+    weight[np.arange(len(weight)), choice.chosen] = 0.0
     group, count = np.nonzero(weight >= LEAST_WEIGHT)
     row = np.repeat(np.arange(len(group)), count)
     slot = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)

@@ -191,7 +191,7 @@ class GroupedState:
 
     def chosen(self, choice: Choice) -> FrameState:
         """Return the emitters of the most probable numbers."""
-        count = choice.count
+        count = choice.chosen
         group = np.repeat(np.arange(len(count)), count)
         slot = np.arange(len(group)) - np.repeat(np.cumsum(count) - count, count)
         place = choice.origin[group, count[group], slot]
