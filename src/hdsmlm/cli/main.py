@@ -11,13 +11,20 @@ from typer.core import TyperGroup
 import hdsmlm
 from hdsmlm.errors import HdsmlmError, Interrupted
 
+from hdsmlm.cli import filter as filter_  # isort: skip
 from hdsmlm.cli import (  # isort: skip
     calibrate,
     convert,
     demo,
+    doctor,
+    drift,
     evaluate,
+    frc,
+    link,
     models,
+    nena,
     predict,
+    render,
     runs,
     score,
     simulate,
@@ -46,6 +53,7 @@ app = typer.Typer(
 )
 
 for name, module in (
+    ("doctor", doctor),
     ("simulate", simulate),
     ("train", train),
     ("predict", predict),
@@ -53,6 +61,12 @@ for name, module in (
     ("score", score),
     ("calibrate", calibrate),
     ("convert", convert),
+    ("filter", filter_),
+    ("link", link),
+    ("drift", drift),
+    ("frc", frc),
+    ("nena", nena),
+    ("render", render),
     ("models", models),
     ("runs", runs),
     ("demo", demo),

@@ -26,15 +26,15 @@ class DriftConfig(Section):
     method: Literal["rcc", "comet"] = "rcc"
     """Redundant cross-correlation, or COMET (extra ``drift``)."""
     segments: int | None = Field(None, ge=3, le=200)
-    """Time segments; null: as many as hold enough localizations, at most 20."""
+    """Time segments; null: as many as hold enough localizations, at most 12."""
     max_drift_nm: float = Field(500.0, gt=0, le=20_000)
     """Largest displacement between any two segments, in nm."""
     pixel_size_nm: float = Field(20.0, gt=0, le=500)
     """Pixel of the images that are correlated, in nm."""
     max_residual_nm: float = Field(20.0, gt=0)
     """Measured displacements that contradict the others by more are dropped, in nm."""
-    passes: int = Field(2, ge=1, le=10)
-    """The drift that is left after a pass is measured again."""
+    passes: int = Field(1, ge=1, le=10)
+    """Measurements; each after the first measures the drift that the ones before left."""
 
 
 class FrcConfig(Section):

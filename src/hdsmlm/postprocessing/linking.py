@@ -106,9 +106,10 @@ def blink_table(emitters: Emitters) -> Emitters:
 
     ``frame`` is its first, ``n_frames`` counts its localizations and ``duration_frames`` the frames
     from first to last. Positions are means with weights 1/s² (photons where there are no
-    uncertainties), with the standard error ``(sum 1/s²)^(-1/2)``. Where all rows of a blink share their position, it was fitted jointly,
-    and its uncertainty is that of its rows: nothing is gained a second time. Photons and
-    log-likelihood ratios add up, background and PSF width are means, flags are united.
+    uncertainties), with the standard error ``(sum 1/s²)^(-1/2)``. Where all rows of a blink share
+    their position, it was fitted jointly, and its uncertainty is that of its rows: nothing is
+    gained a second time. Photons and log-likelihood ratios add up, background and PSF width are
+    means, flags are united.
 
     Raises
     ------
