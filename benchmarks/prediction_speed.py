@@ -1,16 +1,22 @@
 """Frames of 256x256 a second, per engine and precision, beside a network of DECODE's shape.
 
-    python benchmarks/prediction_speed.py [--model wolf] [--frames 16] [--size 256]
+    python benchmarks/prediction_speed.py [--model wolf] [--frames 64] [--size 256]
 
 All rows are measured in one run, in turns, and the best of the repeats counts, so that other work
-on the machine weighs on all alike. Without ``--model`` the shipped model is used; where none is
-shipped, an untrained network of the default configuration (its speed is the same).
+on the machine weighs on all alike. On a machine with other work take ``--clock cpu --threads 1``,
+which compares seconds of processor time. Without ``--model`` the shipped model is used; where none
+is shipped, an untrained network of the default configuration (its speed is the same).
 
-The reference of compute is written here from the description in Speiser et al., Nature Methods 18,
-1082 (2021): each of three frames goes through the same U-Net, their features through a second one;
-two stages deep, 48 initial features doubled at each stage, two 3x3 convolutions per stage with ELU,
-then heads of a 3x3 and a 1x1 convolution. It has random weights and finds nothing: it only does as
-much arithmetic.
+Two references of compute are written here from the descriptions of others' networks. They have
+random weights and find nothing: they only do as much arithmetic.
+
+- DECODE (Speiser et al., Nature Methods 18, 1082 (2021)): each of three frames goes through the
+  same U-Net, their features through a second one; two stages deep, 48 initial features doubled at
+  each stage, two 3x3 convolutions per stage with ELU, then heads of a 3x3 and a 1x1 convolution.
+- LiteLoc (Nature Communications, 2025; repository Li-Lab-SUSTech/LiteLoc, network/liteloc.py): 64
+  features of 3x3 convolutions; one at full resolution, then at half: three per frame, one that
+  joins three frames, four dilated by 2 to 16, a U-Net of one stage, each of them beside the pooled
+  first features where it takes 128; two more and three heads at full resolution.
 """
 
 from __future__ import annotations
@@ -28,11 +34,13 @@ import numpy as np
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default=None)
-    parser.add_argument("--frames", type=int, default=16, help="frames answered per call")
+    parser.add_argument("--frames", type=int, default=64, help="frames answered per call")
     parser.add_argument("--size", type=int, default=256, help="height and width, pixels")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     options = parser.parse_args()
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
     os.environ.setdefault("KERAS_BACKEND", "torch")
 
     from hdsmlm.bundle import load_bundle, shipped_models
@@ -44,17 +52,20 @@ def main() -> None:
         best = dict.fromkeys(runs, np.inf)
         for round_number in range(options.repeats + 1):
             for name, (call, frames) in runs.items():
-                start = time.perf_counter()
+                start = clock()
                 call()
                 if round_number:  # the first warms up
-                    best[name] = min(best[name], (time.perf_counter() - start) / frames)
-    slowest = best["DECODE-shaped, torch f32"]
+                    best[name] = min(best[name], (clock() - start) / frames)
+    decode_s, liteloc_s = best["DECODE-shaped, torch f32"], best["LiteLoc-shaped, torch f32"]
     print(
         f"model {bundle.manifest.name}, {options.size}x{options.size} pixels, "
-        f"{options.frames} frames per call"
+        f"{options.frames} frames per call, {options.clock} time"
     )
     for name, seconds in best.items():
-        print(f"{name:28s} {1 / seconds:8.2f} frames/s {slowest / seconds:7.1f} x DECODE-shaped")
+        print(
+            f"{name:28s} {1 / seconds:8.2f} frames/s {decode_s / seconds:7.1f} x DECODE-shaped "
+            f"{liteloc_s / seconds:7.1f} x LiteLoc-shaped"
+        )
 
 
 def engines(bundle: object, options: argparse.Namespace) -> dict[str, tuple[Callable, int]]:
@@ -94,19 +105,26 @@ def engines(bundle: object, options: argparse.Namespace) -> dict[str, tuple[Call
 
 
 def reference(options: argparse.Namespace) -> dict[str, tuple[Callable, int]]:
-    """Return a call of the DECODE-shaped network on two frames' windows."""
+    """Return calls of the networks of others' shapes."""
     import torch
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    network = decode_shaped().eval()
+    answered = 4
     windows = torch.randn(2, 3, options.size, options.size)
+    movie = torch.randn(answered + 2, 1, options.size, options.size)
 
-    def call() -> None:
-        with torch.inference_mode():
-            network(windows)
+    def call_of(network: torch.nn.Module, frames: torch.Tensor) -> Callable:
+        def call() -> None:
+            with torch.inference_mode():
+                network(frames)
 
-    return {"DECODE-shaped, torch f32": (call, 2)}
+        return call
+
+    return {
+        "DECODE-shaped, torch f32": (call_of(decode_shaped().eval(), windows), len(windows)),
+        "LiteLoc-shaped, torch f32": (call_of(liteloc_shaped().eval(), movie), answered),
+    }
 
 
 def decode_shaped() -> object:
@@ -161,6 +179,59 @@ def decode_shaped() -> object:
             return torch.cat([head(joined) for head in self.heads], 1)
 
     return Stacked()
+
+
+def liteloc_shaped() -> object:
+    import torch
+    from torch import nn
+    from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
+
+    width = 64
+
+    def layer(n_in: int, n_out: int = width, dilation: int = 1) -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(n_in, n_out, 3, padding=dilation, dilation=dilation),
+            nn.ReLU(),
+            nn.BatchNorm2d(n_out),
+        )
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.single = layer(1), layer(width)
+            self.per_frame = nn.ModuleList(layer(2 * width) for _ in range(2))
+            self.joined = layer(4 * width)
+            self.coarse = nn.ModuleList(layer(2 * width, dilation=2**n) for n in range(1, 5))
+            self.fine = layer(2 * width)
+            self.deep = nn.Sequential(
+                layer(width), layer(width, 2 * width), layer(2 * width, 2 * width)
+            )
+            self.up = layer(2 * width)
+            self.merged = nn.Sequential(layer(2 * width), layer(width))
+            self.full = nn.Sequential(layer(width), layer(width))
+            # Probability; x, y, z, photons; their uncertainties.
+            self.heads = nn.ModuleList(
+                nn.Sequential(
+                    nn.Conv2d(width, width, 3, padding=1), nn.ELU(), nn.Conv2d(width, n, 1)
+                )
+                for n in (1, 4, 4)
+            )
+
+        def forward(self, frames: torch.Tensor) -> torch.Tensor:
+            grey = max_pool2d(self.first(frames), 2)
+            x = self.single(grey)
+            for block in self.per_frame:
+                x = x + block(torch.cat([x, grey], 1))
+            grey = grey[1:-1]
+            x = x[1:-1] + self.joined(torch.cat([x[:-2], x[1:-1], x[2:], grey], 1))
+            for block in self.coarse:
+                x = x + block(torch.cat([x, grey], 1))
+            side = self.fine(torch.cat([x, grey], 1))
+            x = self.up(interpolate(self.deep(avg_pool2d(side, 2)), scale_factor=2))
+            x = self.full(interpolate(self.merged(torch.cat([x, side], 1)), scale_factor=2))
+            return torch.cat([head(x) for head in self.heads], 1)
+
+    return Network()
 
 
 def untrained(folder: Path) -> object:

@@ -293,7 +293,15 @@ def test_another_window_is_another_run(sparse_bundle: Bundle, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("side", "asked", "frames"),
-    [(256, 32, 32), (1024, 32, 32), (1024, 64, 32), (2048, 32, 8), (8192, 32, 4), (8192, 2, 2)],
+    [
+        (256, 64, 64),
+        (512, 64, 32),
+        (1024, 32, 32),
+        (1024, 64, 32),
+        (2048, 32, 8),
+        (8192, 32, 4),
+        (8192, 2, 2),
+    ],
 )
 def test_chunks_are_bounded_in_pixels(side: int, asked: int, frames: int) -> None:
     info = MovieInfo("large", (), 1000, side, side, "uint16", 100.0)

@@ -74,16 +74,16 @@ def run_openvino(path: Path, frames: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("run", [run_onnxruntime, run_openvino])
-def test_every_architecture_is_exported_as_it_is(name, run, tmp_path):
+def test_every_architecture_is_exported_as_it_is(name, tmp_path):
     config = ARCHITECTURES[name]
     model = network_of(config)
     model.save_weights(tmp_path / "model.weights.h5")
     export_onnx(tmp_path / "model.weights.h5", config, tmp_path / "model.onnx")
-    for shape in ((1, 1, 8, 16), (3, 2, 16, 8), (1, 7, 24, 16)):
+    for shape in ((1, 1, 8, 16), (3, 4, 16, 8)):
         frames = np.random.default_rng(2).uniform(-1, 1, (*shape, 1)).astype(np.float32)
         expected = keras.ops.convert_to_numpy(model(keras.ops.convert_to_tensor(frames)))
-        np.testing.assert_allclose(run(tmp_path / "model.onnx", frames), expected, atol=2e-5)
+        for run in (run_onnxruntime, run_openvino):
+            np.testing.assert_allclose(run(tmp_path / "model.onnx", frames), expected, atol=2e-5)
 
 
 def test_the_graph_has_but_two_dimensional_convolutions(tmp_path):

@@ -46,7 +46,7 @@ def command(
     from hdsmlm.errors import Interrupted, require_extra
 
     tracker = () if no_tracking else ("mlflow",)
-    for library in ("keras", "torch", "onnxscript", backend, *tracker):
+    for library in ("keras", "torch", "onnx", backend, *tracker):
         require_extra(library, "jax" if library == "jax" else "train", "to train a network")
     from hdsmlm.pipelines.train import RunRequest, run_training
 

@@ -66,9 +66,9 @@ class PredictionConfig(Section):
     """Side of a camera pixel in the sample; null takes it from the movie's metadata."""
     tile_px: int = Field(512, ge=16)
     """Side of the tile that one call of the network answers for; larger frames are tiled."""
-    chunk_frames: int = Field(32, ge=1, le=4096)
+    chunk_frames: int = Field(64, ge=1, le=4096)
     """Frames that one call of the network answers for, fewer where frames are larger than
-    1024 × 1024; the unit of progress and of resuming."""
+    362 × 362 (32 at 512 × 512), so that memory is bounded; the unit of progress and of resuming."""
     normalization_window: Annotated[int, Field(ge=10)] | Literal["auto", "whole"] = "auto"
     """Frames of a sliding window from which the grey levels are taken; whole takes them from the
     whole movie, auto from a window where they drift (bleaching, rising background)."""

@@ -48,7 +48,9 @@ def build_engine(
     """Return the engine ``name`` with the network of ``bundle``.
 
     ``auto`` is ONNX Runtime where the installed one gets a GPU (CUDA or DirectML), else OpenVINO,
-    which is the fastest on a CPU (``benchmarks/prediction_speed.py``).
+    which is the fastest on a CPU with the graph of 2D convolutions that bundles hold
+    (``benchmarks/prediction_speed.py``). A rule and no trial run, so that the same machine always
+    takes the same engine.
 
     Raises
     ------
