@@ -59,6 +59,9 @@ WORK_FOLDER = "unfinished"
 _SPARE_BYTES = 50_000_000
 CHUNK_PIXELS = 2**25
 """Pixels of a chunk at most: the count map of so many takes 0.5 GB of memory."""
+CALL_PIXELS = 2**23
+"""Pixels of one call of the network at most, all its frames together: the engines hold about 2 GB
+of features for so many."""
 LEAST_CHUNK_FRAMES = 4
 """However large the frames: shorter chunks compute little but the margins around them."""
 
@@ -368,8 +371,10 @@ class _Run:
 
 def chunk_frames_for(info: MovieInfo, config: PredictionConfig) -> int:
     """Return how many frames a chunk has, so that memory is bounded for large frames too."""
-    affordable = max(LEAST_CHUNK_FRAMES, CHUNK_PIXELS // max(1, info.height * info.width))
-    return min(config.chunk_frames, affordable)
+    pixels = max(1, info.height * info.width)
+    of_map = CHUNK_PIXELS // pixels
+    of_network = CALL_PIXELS // min(pixels, config.tile_px**2)
+    return min(config.chunk_frames, max(LEAST_CHUNK_FRAMES, min(of_map, of_network)))
 
 
 def _normalization(bundle: Bundle, config: PredictionConfig) -> NormalizationConfig:
