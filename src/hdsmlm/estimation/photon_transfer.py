@@ -224,7 +224,7 @@ def _sums(pairs: _Pairs, bins: NDArray[np.intp], keep: NDArray[np.bool_]) -> NDA
             for values in (one, variance, mean, variance**2)
         ]
     )
-    return sums.reshape(_TILES**2, n_bins, 4)
+    return np.reshape(sums, (_TILES**2, n_bins, 4)).astype(np.float64)
 
 
 def _points(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hdsmlm.errors import MovieError
 from hdsmlm.records.movie import MovieReader
 
-PIXELS = 4_000_000
+PIXELS = 2_000_000
 """Pixels in all runs together."""
 MAX_SIDE_PX = 1024
 """Larger frames are cropped to this side around their centre."""
