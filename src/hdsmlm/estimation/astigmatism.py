@@ -65,9 +65,10 @@ def fit_astigmatism(psf: SplinePsf, depths: int = 41) -> AstigmatismFit:
         psf = AstigmaticPsf(abs(theta[0]) + 1e-3, theta[1], abs(theta[2]) + 1e-3)
         return np.column_stack(psf.sigmas_px(z[used] - theta[3]))
 
-    fit = least_squares(
-        lambda theta: (curve(theta) - widths[used]).ravel(), start, x_scale=(0.1, 50, 50, 50)
-    )
+    def residual(theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (curve(theta) - widths[used]).ravel()
+
+    fit = least_squares(residual, start, x_scale=(0.1, 50, 50, 50))
     sigma, offset, depth, centre = fit.x
     rms = float(np.sqrt(np.mean(np.square(fit.fun))))
     possible = 0.2 < abs(sigma) <= 10 and abs(offset) <= 2000 and 10 < abs(depth) <= 5000

@@ -145,7 +145,7 @@ def solve_weights(
     size = volumes.shape[2]
     shape = (grid.cells + 3, size, size)
     bases = [_bases(volumes.shape, beads, b, grid) for b in range(len(beads))]
-    strength = beads.amplitude**2 / np.mean(beads.amplitude**2)
+    strength = beads.amplitude / beads.amplitude.mean()  # as shot noise has it
     right = np.zeros(shape)
     for b, basis in enumerate(bases):
         light = (volumes[b] - beads.background[b]) / beads.amplitude[b]
@@ -185,11 +185,12 @@ def _inverse_of_mean_bead(
     along_z: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], ...]:
     """Return the inverse of each axis' mean matrix: near enough to speed up the solution."""
-    inverses = []
+    inverses: list[NDArray[np.float64]] = []
     for axis in range(3):
         mean = np.average([gram[axis] for gram in grams], axis=0, weights=strength)
         penalty = along_z if axis == 0 else _LATERAL_SMOOTHING * _roughness(len(mean))
-        inverses.append(np.linalg.inv(mean + penalty + 1e-4 * np.eye(len(mean))))
+        matrix = mean + penalty + 1e-4 * np.eye(len(mean))
+        inverses.append(np.asarray(np.linalg.inv(matrix), dtype=np.float64))
     return tuple(inverses)
 
 

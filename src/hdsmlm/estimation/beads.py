@@ -108,7 +108,8 @@ def find_beads(
         )
         if not halo:
             kept.append((int(row), int(column), float(value)))
-    saturated = np.iinfo(stack.dtype).max if stack.dtype.kind in "ui" else np.inf
+    whole = stack.dtype.kind in "ui"
+    saturated = float(np.iinfo(stack.dtype.name).max) if whole else np.inf
     return [
         BeadPlace(number, r, c, v, _fault(stack, (r, c), kept, config.radius_px, saturated))
         for r, c, v in kept
@@ -143,7 +144,7 @@ def _fault(
         if (r, c) != place and np.hypot(row - r, column - c) < 1.5 * radius:
             return "another bead is too close"
     region = stack[:, row - radius : row + radius + 1, column - radius : column + radius + 1]
-    return "saturated" if np.max(region) >= saturated else ""  # type: ignore[operator]
+    return "saturated" if np.max(region) >= saturated else ""
 
 
 def cut_beads(

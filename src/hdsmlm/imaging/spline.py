@@ -205,13 +205,18 @@ def bsplines_from_samples(samples: NDArray[np.float64]) -> NDArray[np.float64]:
     for k in range(planes):
         along_z[k, k : k + 3] = np.array([1, 4, 1]) / 6
     along_z[planes, :5] = along_z[planes + 1, -5:] = [1, -4, 6, -4, 1]
-    weights = np.pad(samples, ((0, 2), (0, 0), (0, 0)))
-    weights = np.linalg.solve(along_z, weights.reshape(planes + 2, -1)).reshape(weights.shape)
-    for axis, n in ((1, height), (2, width)):
-        moved = np.moveaxis(weights, axis, 0)
-        solved = np.linalg.solve(_interpolation(n), moved.reshape(n, -1)).reshape(moved.shape)
-        weights = np.moveaxis(solved, 0, axis)
-    return weights
+    weights = _solve_axis(along_z, np.pad(samples, ((0, 2), (0, 0), (0, 0))), 0)
+    weights = _solve_axis(_interpolation(height), weights, 1)
+    return _solve_axis(_interpolation(width), weights, 2)
+
+
+def _solve_axis(
+    matrix: NDArray[np.float64], values: NDArray[np.float64], axis: int
+) -> NDArray[np.float64]:
+    """Solve ``matrix @ w = values`` along one axis."""
+    moved = np.moveaxis(values, axis, 0)
+    solved = np.linalg.solve(matrix, moved.reshape(len(moved), -1)).reshape(moved.shape)
+    return np.asarray(np.moveaxis(solved, 0, axis), dtype=np.float64)
 
 
 def _interpolation(n: int) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
 
-_MISFIT_FLOOR, _MISFIT_FACTOR = 0.1, 3.0
+_MISFIT_FLOOR, _MISFIT_FACTOR = 0.1, 2.0
 _Z_SPREAD = 0.25
 _FEWEST_FOR_HALVES = 4
 _PLAUSIBLE_DEPTH_NM = (100.0, 1200.0)
@@ -172,7 +172,7 @@ def measure_psf(
     beads = register(volumes.adu)
     far = np.abs(beads.z_planes - np.median(beads.z_planes)) > _Z_SPREAD * len(stacks[0])
     faults = np.where(far, "in focus at another depth than the others", "")
-    for _ in range(2):
+    for _ in range(3):
         kept = faults == ""
         model = fit_model(volumes.adu[kept], beads.take(kept), config)
         worst = max(_MISFIT_FLOOR, _MISFIT_FACTOR * float(np.median(model.misfit)))
@@ -251,10 +251,11 @@ def _notes(result: BeadCalibration) -> tuple[str, ...]:
             "that made the model; record ten or more"
         )
     low, high = _PLAUSIBLE_DEPTH_NM
-    if config is not None and not low < config.focal_depth_nm < high:
+    if config is None or not low < config.focal_depth_nm < high:
+        found = "nothing of the kind" if config is None else f"{config.focal_depth_nm:.0f} nm"
         notes.append(
-            f"the PSF's squared width doubles over {config.focal_depth_nm:.0f} nm of depth, where "
-            f"{low:g} to {high:g} nm are usual; is --z-step right?"
+            "the depth over which the PSF's squared width doubles was found to be "
+            f"{found}, where {low:g} to {high:g} nm are usual; is --z-step right?"
         )
     ends = (psf.z_min_nm, psf.z_max_nm)
     if not ends[0] < 0 < ends[1]:
