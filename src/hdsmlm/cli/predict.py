@@ -107,7 +107,7 @@ def command(
         "normalization_window": (
             int(normalization_window) if normalization_window.isdecimal() else normalization_window
         ),
-        **_range(frames),
+        **frame_range(frames),
     }
     if tile is not None:
         values["tile_px"] = tile
@@ -123,7 +123,7 @@ def command(
     typer.echo(summary.to_text() + f"results in          {out}")
 
 
-def _range(frames: str | None) -> dict[str, int]:
+def frame_range(frames: str | None) -> dict[str, int]:
     """Read ``"10:20"``, ``"10:"`` or ``":20"``."""
     from hdsmlm.errors import ConfigError
 

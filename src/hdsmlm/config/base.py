@@ -58,7 +58,7 @@ def load_section(
     """Read a YAML file as a ``cls``; dotted ``overrides`` (``{"training.batch_size": 4}``) win."""
     values = read_yaml(path)
     for key, value in (overrides or {}).items():
-        _set_dotted(values, key, value)
+        set_field(values, key, value)
     return parse_section(cls, values, str(path))
 
 
@@ -161,7 +161,8 @@ def _tag(cls: type[Section]) -> str | None:
     return kind.default if kind is not None else None
 
 
-def _set_dotted(values: dict[str, Any], dotted: str, value: Any) -> None:
+def set_field(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``values["a"]["b"]`` for the key ``a.b``; sections that are missing are made."""
     *parents, last = dotted.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})

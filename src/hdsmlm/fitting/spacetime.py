@@ -72,12 +72,15 @@ class WindowFit:
         The fitted background.
     odds : Odds
         Prior odds of the last round, for the probabilities of existence.
+    smoothing_volume_px : float
+        Pixels and frames that the smooth background averages over.
     """
 
     window: Window
     blinks: Blinks
     background: NDArray[np.float64]
     odds: moves.Odds
+    smoothing_volume_px: float
 
 
 def fit_window(
@@ -248,15 +251,31 @@ class _State:
         keep = np.flatnonzero(self.blinks.alive[: self.n])
         old, self.n = self.blinks, len(keep)
         self.blinks = _empty_blinks(2 * self.n + 500, len(self.window.counts))
-        for new_column, old_column in zip(self.blinks, old, strict=True):
-            new_column[: self.n] = old_column[keep]
+        kept = _rows(old, keep)
+        for name in Blinks._fields:
+            getattr(self.blinks, name)[: self.n] = getattr(kept, name)
 
     def result(self) -> WindowFit:
         blinks = self.blinks
         keep = np.flatnonzero(blinks.alive[: self.n])
         order = np.lexsort((blinks.place[keep, X], blinks.place[keep, Y], blinks.first[keep]))
-        kept = Blinks(*(column[keep[order]] for column in blinks))
-        return WindowFit(self.window, kept, self.background, self.odds())
+        kept = _rows(blinks, keep[order])
+        config, n_frames = self.config, len(self.window.counts)
+        in_time = min(2 * math.sqrt(math.pi) * config.background_frames, n_frames)
+        volume = 4 * math.pi * config.background_px**2 * in_time
+        return WindowFit(self.window, kept, self.background, self.odds(), volume)
+
+
+def _rows(blinks: Blinks, rows: NDArray[np.intp]) -> Blinks:
+    return Blinks(
+        blinks.place[rows],
+        blinks.photons[rows],
+        blinks.first[rows],
+        blinks.last[rows],
+        blinks.alive[rows],
+        blinks.fitted[rows],
+        blinks.judged[rows],
+    )
 
 
 def _empty_blinks(room: int, n_frames: int) -> Blinks:

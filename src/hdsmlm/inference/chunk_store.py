@@ -16,7 +16,6 @@ import psutil
 from numpy.typing import NDArray
 
 from hdsmlm.errors import OutputError
-from hdsmlm.inference.decode import COLUMNS
 from hdsmlm.io.writing import atomic_path, output_folder, writing
 from hdsmlm.normalization import Normalizer
 from hdsmlm.records.emitters import Emitters
@@ -156,7 +155,7 @@ class ChunkStore:
             self._table_path(index).open("rb") as stream,  # NumPy leaves a damaged file open
             np.load(stream, allow_pickle=False) as arrays,
         ):
-            columns = {name: arrays[name] for name in COLUMNS}
+            columns = {name: arrays[name] for name in arrays.files if not name.startswith("_")}
             return ChunkResult(Emitters(columns), arrays["_expected_per_frame"])
 
     def take_map(self, index: int) -> NDArray[np.float32]:

@@ -127,8 +127,8 @@ class _Run:
     ) -> None:
         self.reader, self.bundle, self.job, self.config = reader, bundle, job, config
         self.listener = listener
-        self.view = _field_of_view(reader, config)
-        self.first, self.last = _frame_range(reader, bundle, config)
+        self.view = field_of_view(reader, config)
+        self.first, self.last = frame_range(reader, bundle, config)
         self.decoding: DecodingConfig = config.decoding or bundle.manifest.decoding
         self.with_map = config.count_map != "none"
         self.chunk_frames = chunk_frames_for(reader.info, config)
@@ -145,9 +145,9 @@ class _Run:
                 f"{job.out} already holds results; choose another output folder or replace them "
                 "with --overwrite"
             )
-        self.parents = {f"movie {name}": sha for name, sha in _movie_sha256(reader).items()}
+        self.parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
         self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
-        self.normalization = _normalization(bundle, config)
+        self.normalization = normalization_for(bundle, config)
         self.engine = build_engine(
             config.engine, bundle, precision=config.precision, threads=config.threads
         )
@@ -377,13 +377,15 @@ def chunk_frames_for(info: MovieInfo, config: PredictionConfig) -> int:
     return min(config.chunk_frames, max(LEAST_CHUNK_FRAMES, min(of_map, of_network)))
 
 
-def _normalization(bundle: Bundle, config: PredictionConfig) -> NormalizationConfig:
+def normalization_for(bundle: Bundle, config: PredictionConfig) -> NormalizationConfig:
+    """Return how the model's frames are normalized, with the window that this run asks for."""
     wanted = config.normalization_window
     window = None if wanted == "whole" else wanted
     return bundle.manifest.normalization.model_copy(update={"window_frames": window})
 
 
-def _field_of_view(reader: MovieReader, config: PredictionConfig) -> FieldOfView:
+def field_of_view(reader: MovieReader, config: PredictionConfig) -> FieldOfView:
+    """Return the frame's extent; a movie of unknown pixel size is refused."""
     pixel_size_nm = config.pixel_size_nm or reader.info.pixel_size_nm
     if pixel_size_nm is None:
         raise ConfigError(
@@ -393,7 +395,8 @@ def _field_of_view(reader: MovieReader, config: PredictionConfig) -> FieldOfView
     return FieldOfView(reader.info.height, reader.info.width, pixel_size_nm)
 
 
-def _frame_range(reader: MovieReader, bundle: Bundle, config: PredictionConfig) -> tuple[int, int]:
+def frame_range(reader: MovieReader, bundle: Bundle, config: PredictionConfig) -> tuple[int, int]:
+    """Return the frames to work on (first, one past the last), checked against the movie."""
     n_frames, needed = reader.info.n_frames, bundle.manifest.window_frames
     if n_frames < needed:
         raise MovieError(
@@ -430,7 +433,7 @@ def _library_versions(*names: str) -> Iterator[tuple[str, str]]:
             yield name, "unknown"
 
 
-def _movie_sha256(reader: MovieReader) -> dict[str, str]:
+def movie_sha256(reader: MovieReader) -> dict[str, str]:
     """Return the hash of each file of the movie, or of the frames of a movie in memory."""
     if reader.info.paths:
         return {

@@ -108,7 +108,7 @@ class Recording:
         self._seed = seed
         self._horizon = horizon
         self.psf = build_psf(conditions.psf)
-        measured = _measured_maps(conditions.camera)
+        measured = measured_maps(conditions.camera)
         self.camera = build_camera(conditions.camera, shape, self._rng(_CAMERA), measured)
         z_ends = np.array([-conditions.z_range_nm, conditions.z_range_nm])
         border_px = 3.0 * float(self.psf.width_px(z_ends).max())
@@ -238,7 +238,7 @@ class Recording:
         return molecules
 
 
-def _measured_maps(camera: CameraConfig) -> MeasuredMaps | None:
+def measured_maps(camera: CameraConfig) -> MeasuredMaps | None:
     """Read the maps that the camera section names."""
     if not isinstance(camera, ScmosConfig):
         return None

@@ -1,0 +1,151 @@
+"""From fitted blinks to rows: one per blink and frame, with standard errors and flags."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+
+from hdsmlm.fitting.blink_quality import (
+    AMBIGUOUS_ODDS,
+    DEGENERATE_INFLATION,
+    existence,
+    standard_errors,
+)
+from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
+from hdsmlm.fitting.spacetime import WindowFit
+from hdsmlm.records.emitters import Emitters
+from hdsmlm.records.flags import Flag
+
+NEIGHBOUR_SIGMAS = 5.0
+"""Blinks nearer than this many PSF widths are unknown together."""
+
+
+def blink_rows(
+    fit: WindowFit,
+    psf: FittablePsf,
+    pixel_size_nm: float,
+    min_probability: float,
+    saturated: NDArray[np.bool_] | None = None,
+) -> Emitters:
+    """Return the localizations of a window.
+
+    Parameters
+    ----------
+    fit : WindowFit
+        The fitted blinks.
+    psf : FittablePsf
+        The point-spread function that they were fitted with.
+    pixel_size_nm : float
+        Side of a pixel.
+    min_probability : float
+        Rows below this probability of existence are left out, and then blinks without rows.
+    saturated : array of bool, shape (t, y, x), optional
+        Pixels at the camera's largest grey value.
+
+    Returns
+    -------
+    Emitters
+        Frames count from the window's start; ``blink_id`` numbers the blinks of the window. Blinks
+        whose place lies outside the frame are left out: they only explain light that reaches in.
+    """
+    window, blinks = fit.window, fit.blinks
+    n_frames, height, width = window.model.shape
+    n = len(blinks.alive)
+    order = np.argsort(blinks.place[:, Y], kind="stable")
+    rank = np.empty(n, np.int64)
+    rank[order] = np.arange(n)
+    place_error, photon_error = np.zeros((n, 3)), np.zeros((n, n_frames))
+    inflation = np.ones(n)
+    standard_errors(
+        window, blinks, order, rank, NEIGHBOUR_SIGMAS * psf.sigma_px,
+        place_error, photon_error, inflation,
+    )  # fmt: skip
+    log_odds, ratio = np.full((n, n_frames), -np.inf), np.zeros((n, n_frames))
+    existence(window, blinks, fit.odds, photon_error, log_odds, ratio)
+    probability = 1 / (1 + np.exp(-np.clip(log_odds, -40, 40)))
+    inside = (
+        (blinks.place[:, X] >= 0) & (blinks.place[:, X] < width)
+        & (blinks.place[:, Y] >= 0) & (blinks.place[:, Y] < height)
+    )  # fmt: skip
+    kept = (blinks.photons > 0) & (probability >= min_probability) & inside[:, None]
+    j, t = np.nonzero(kept)
+    row = np.clip(blinks.place[:, Y].astype(int), 0, height - 1)
+    column = np.clip(blinks.place[:, X].astype(int), 0, width - 1)
+    background_error = _background_error(fit)[t, row[j], column[j]]
+    columns = {
+        "frame": t,
+        "x_nm": blinks.place[j, X] * pixel_size_nm,
+        "y_nm": blinks.place[j, Y] * pixel_size_nm,
+        "photons": blinks.photons[j, t],
+        "background": fit.background[t, row[j], column[j]],
+        "blink_id": j,
+        "probability": probability[j, t],
+        "uncertainty_x_nm": place_error[j, 0] * pixel_size_nm,
+        "uncertainty_y_nm": place_error[j, 1] * pixel_size_nm,
+        "uncertainty_photons": photon_error[j, t],
+        "uncertainty_background": background_error,
+        "log_likelihood_ratio": ratio[j, t],
+        "flags": _Flags(fit, psf, saturated).of(j, t, inflation, log_odds),
+    }
+    if psf.is_3d:
+        columns |= {"z_nm": blinks.place[j, 3], "uncertainty_z_nm": place_error[j, 2]}
+    else:
+        columns["sigma_nm"] = np.full(len(j), psf.sigma_px * pixel_size_nm)
+    return Emitters(columns)
+
+
+def _background_error(fit: WindowFit) -> NDArray[np.float64]:
+    """Return the standard error of the smooth background: Poisson noise of its smoothing volume."""
+    information = fit.window.scale**2 / fit.window.model
+    return 1.0 / np.sqrt(information * fit.smoothing_volume_px)
+
+
+@dataclass(frozen=True)
+class _Flags:
+    fit: WindowFit
+    psf: FittablePsf
+    saturated: NDArray[np.bool_] | None
+
+    def of(
+        self,
+        j: NDArray[np.intp],
+        t: NDArray[np.intp],
+        inflation: NDArray[np.float64],
+        log_odds: NDArray[np.float64],
+    ) -> NDArray[np.int32]:
+        """Return the flags of the rows (blink j, frame t)."""
+        window, blinks = self.fit.window, self.fit.blinks
+        _, height, width = window.model.shape
+        x, y = blinks.place[j, X], blinks.place[j, Y]
+        rim = 2.0 * self.psf.sigma_px
+        flags = np.zeros(len(j), np.int32)
+        near = (x < rim) | (y < rim) | (x > width - rim) | (y > height - rim)
+        flags[near] |= Flag.NEAR_BORDER
+        flags[inflation[j] > DEGENERATE_INFLATION] |= Flag.DEGENERATE
+        flags[np.abs(log_odds[j, t]) < AMBIGUOUS_ODDS] |= Flag.AMBIGUOUS
+        if self.psf.is_3d:
+            edge = 1e-3 * (self.psf.shape_high - self.psf.shape_low)
+            z = blinks.place[j, 3]
+            flags[(z < self.psf.shape_low + edge) | (z > self.psf.shape_high - edge)] |= (
+                Flag.AT_BOUND
+            )
+        flags[self._touches(self.saturated, t, x, y)] |= Flag.SATURATED
+        return flags
+
+    def _touches(
+        self,
+        mask: NDArray[np.bool_] | None,
+        t: NDArray[np.intp],
+        x: NDArray[np.float64],
+        y: NDArray[np.float64],
+    ) -> NDArray[np.bool_]:
+        """Return which rows have a pixel of the mask within two PSF widths."""
+        if mask is None or not mask.any():
+            return np.zeros(len(t), np.bool_)
+        reach = 2 * math.ceil(2 * self.psf.sigma_px) + 1
+        near = maximum_filter(mask, size=(1, reach, reach), mode="constant")
+        return near[t, y.astype(int), x.astype(int)]

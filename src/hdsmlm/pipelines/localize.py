@@ -1,0 +1,533 @@
+"""Localize: from a movie, a model and a microscope to a table of localizations.
+
+The network's count map is the prior of the fit. The movie is gone through in windows of frames on a
+fixed grid; each finished window is kept in a work folder beside the table, so that memory does not
+grow with the movie and a killed run goes on where it stopped, with the same rows in the end.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hdsmlm
+from hdsmlm.bundle import Bundle, load_bundle
+from hdsmlm.config.localize import LocalizeConfig
+from hdsmlm.config.microscope import MicroscopeConfig, load_microscope
+from hdsmlm.config.psf import GaussianPsfConfig
+from hdsmlm.errors import ConfigError, Interrupted, OutputError
+from hdsmlm.estimation.microscope import estimate_microscope
+from hdsmlm.fitting.frame_fit import fit_frames
+from hdsmlm.fitting.likelihood import poisson_data
+from hdsmlm.fitting.psf_kernels import fittable_psf
+from hdsmlm.fitting.stitching import FrameSpan, Stitcher, plan_spans
+from hdsmlm.fitting.tiles import BlinkFitter, WindowData
+from hdsmlm.imaging.build import build_camera, build_psf
+from hdsmlm.imaging.camera import MAX_ADU
+from hdsmlm.inference.chunk_store import ChunkResult, ChunkStore
+from hdsmlm.inference.decode import decode
+from hdsmlm.inference.engines import build_engine
+from hdsmlm.inference.predictor import Predictor
+from hdsmlm.io.movies import open_movie
+from hdsmlm.io.tables import TableInfo, TableWriter, open_table_writer
+from hdsmlm.io.writing import output_folder
+from hdsmlm.normalization import fit_normalizer
+from hdsmlm.pipelines.predict import (
+    field_of_view,
+    frame_range,
+    movie_sha256,
+    normalization_for,
+)
+from hdsmlm.postprocessing.linking import blink_table
+from hdsmlm.records.emitters import Emitters
+from hdsmlm.records.events import Event, Listener, silent
+from hdsmlm.records.movie import MovieReader
+from hdsmlm.records.provenance import Provenance
+from hdsmlm.simulation.recording import measured_maps
+
+STAGE = "localize"
+
+
+@dataclass(frozen=True)
+class LocalizeJob:
+    """What to localize and where to.
+
+    Parameters
+    ----------
+    movie : Path, str or MovieReader
+        A file, folder, pattern, or an open movie (which stays open).
+    out : Path
+        The table; its suffix says the kind of file.
+    model : str or Path
+        Name of a shipped model, or a bundle's folder.
+    microscope : Path, str or MicroscopeConfig, optional
+        Camera and PSF: a file, a preset, a config; None estimates them from the movie.
+    sigma_px : float, optional
+        Width of a Gaussian PSF, in place of the microscope's PSF.
+    blinks : Path, optional
+        Table of blinks, one row each (joint fit).
+    alternatives : Path, optional
+        Table of the rejected numbers of emitters (fit frame by frame).
+    allow_truncated, overwrite : bool
+        Use the readable frames of a damaged file; replace the tables that are there.
+    """
+
+    movie: Path | str | MovieReader
+    out: Path
+    model: str | Path = "wolf"
+    microscope: Path | str | MicroscopeConfig | None = None
+    sigma_px: float | None = None
+    blinks: Path | None = None
+    alternatives: Path | None = None
+    allow_truncated: bool = False
+    overwrite: bool = False
+
+
+@dataclass(frozen=True)
+class LocalizeSummary:
+    """What a run gave.
+
+    Parameters
+    ----------
+    localizations, blinks : int
+        Rows and, of the joint fit, blinks.
+    frames : int
+        Frames that were localized.
+    density_per_um2 : float
+        Localizations per frame and µm².
+    median_photons, median_uncertainty_nm : float
+        NaN for an empty table.
+    flagged : int
+        Rows with a flag.
+    seconds : float
+        Duration of this call.
+    resumed_frames : int
+        Frames that an earlier call had finished.
+    microscope : MicroscopeConfig
+        Camera and PSF that were used.
+    notes : tuple of str
+        What the user should know.
+    """
+
+    localizations: int
+    blinks: int
+    frames: int
+    density_per_um2: float
+    median_photons: float
+    median_uncertainty_nm: float
+    flagged: int
+    seconds: float
+    resumed_frames: int
+    microscope: MicroscopeConfig
+    notes: tuple[str, ...]
+
+    def to_text(self) -> str:
+        """Return a short text for a person."""
+        camera, psf = self.microscope.camera, self.microscope.psf
+        lines = [
+            f"localizations      {self.localizations} in {self.frames} frames, "
+            f"{self.density_per_um2:.3g} per um2 and frame",
+            f"median             {self.median_photons:.0f} photons, standard error "
+            f"{self.median_uncertainty_nm:.1f} nm",
+            f"flagged            {self.flagged}",
+            f"microscope         {camera.kind}, {psf.kind if psf else 'no'} PSF"
+            + (f" of {psf.sigma_px:.2f} px" if isinstance(psf, GaussianPsfConfig) else ""),
+            f"speed              {(self.frames - self.resumed_frames) / self.seconds:.1f} frames/s "
+            f"in {self.seconds:.1f} s",
+        ]
+        if self.blinks:
+            lines.insert(1, f"blinks             {self.blinks}")
+        if self.resumed_frames:
+            lines.append(f"resumed            {self.resumed_frames} frames were finished before")
+        lines += [f"note: {text}" for text in self.notes]
+        return "\n".join(lines) + "\n"
+
+
+def localize_movie(
+    job: LocalizeJob, config: LocalizeConfig | None = None, listener: Listener = silent
+) -> LocalizeSummary:
+    """Predict, decode and fit a movie; write the table of localizations.
+
+    Raises
+    ------
+    MovieError, BundleError, ConfigError, TableError, OutputError, MissingExtraError
+        For everything that the user can mend.
+    Interrupted
+        After Ctrl-C; finished windows are kept and the same call goes on.
+    """
+    config = config or LocalizeConfig()
+    bundle = load_bundle(job.model)
+    if not isinstance(job.movie, (Path, str)):
+        return _Run(job.movie, bundle, job, config, listener).finish()
+    with closing(open_movie(job.movie, allow_truncated=job.allow_truncated)) as reader:
+        return _Run(reader, bundle, job, config, listener).finish()
+
+
+_Tables = tuple[Emitters, Emitters | None]
+"""Localizations of a window, and the alternatives where they were asked for."""
+
+
+class _Run:
+    """One run: checks first, then windows, then the tables."""
+
+    def __init__(
+        self,
+        reader: MovieReader,
+        bundle: Bundle,
+        job: LocalizeJob,
+        config: LocalizeConfig,
+        listener: Listener,
+    ) -> None:
+        self.reader, self.bundle, self.job, self.config = reader, bundle, job, config
+        self.listener = listener
+        self._check_outputs()
+        microscope, self.notes = _microscope(reader, job, config, listener)
+        if config.prediction.pixel_size_nm is None and microscope.pixel_size_nm is not None:
+            config = config.model_copy(
+                update={
+                    "prediction": config.prediction.model_copy(
+                        update={"pixel_size_nm": microscope.pixel_size_nm}
+                    )
+                }
+            )
+        self.microscope = microscope
+        self.view = field_of_view(reader, config.prediction)
+        self.first, self.last = frame_range(reader, bundle, config.prediction)
+        shape = (reader.info.height, reader.info.width)
+        self.camera = build_camera(
+            microscope.camera, shape, measured=measured_maps(microscope.camera)
+        )
+        if microscope.psf is None:
+            raise ConfigError("no point-spread function; give its width with --sigma-px")
+        self.psf = build_psf(microscope.psf, self.view.pixel_size_nm)
+        space = config.spacetime
+        margin = space.margin_frames if config.fit == "joint" else 0
+        self.spans = plan_spans(self.first, self.last, space.core_frames, margin)
+        self.engine = build_engine(
+            config.prediction.engine,
+            bundle,
+            precision=config.prediction.precision,
+            threads=config.prediction.threads,
+        )
+        self.parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
+        self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
+        self.inputs = {
+            "parents": self.parents,
+            "frames": [self.first, self.last, reader.info.n_frames],
+            "engine": [self.engine.name, self.engine.device],
+            "config": config.model_dump(mode="json", exclude={"threads"}),
+            "microscope": microscope.model_dump(mode="json"),
+            "version": hdsmlm.__version__,
+        }
+        output_folder(job.out.parent)
+        self.store = ChunkStore(
+            job.out.parent / f"{job.out.name}.unfinished", self.inputs, discard=job.overwrite
+        )
+        self.finished = {
+            index for index in range(len(self.spans)) if self.store.has(index, with_map=False)
+        }
+
+    def _check_outputs(self) -> None:
+        for path in (self.job.out, self.job.blinks, self.job.alternatives):
+            if path is not None and path.exists() and not self.job.overwrite:
+                raise OutputError(f"{path} exists; choose another name, or give --overwrite")
+        if self.job.blinks is not None and self.config.fit == "frame":
+            raise ConfigError("--blinks needs the joint fit; leave out --fit frame")
+        if self.job.alternatives is not None and self.config.fit == "joint":
+            raise ConfigError("--alternatives needs --fit frame: the joint fit keeps none")
+
+    def finish(self) -> LocalizeSummary:
+        """Fit the windows that are missing, write the tables, remove the work folder."""
+        start = time.perf_counter()
+        resumed = sum(self._frames(index) for index in self.finished)
+        try:
+            self._fit_windows(resumed)
+            summary = self._write(start, resumed)
+        except KeyboardInterrupt:
+            done = sum(
+                self._frames(i) for i in range(len(self.spans)) if self.store.has(i, with_map=False)
+            )
+            raise Interrupted(
+                f"stopped after {done} of {self.last - self.first} frames. What is finished is "
+                "kept; run the same command again to go on"
+            ) from None
+        self.store.remove()
+        return summary
+
+    def _frames(self, index: int) -> int:
+        return self.spans[index].core_stop - self.spans[index].core_start
+
+    def _fit_windows(self, done: int) -> None:
+        total = self.last - self.first
+        self.listener(
+            Event(STAGE, done, total, f"{done} frames were finished before" if done else "")
+        )
+        missing = [index for index in range(len(self.spans)) if index not in self.finished]
+        if not missing:
+            return
+        source = _Source(self)
+        threads = self.config.threads or os.cpu_count() or 1
+        with _pool(threads if self.config.fit == "joint" else 1) as pool:
+            running: list[tuple[int, Future[_Tables]]] = []
+
+            def collect(keep: int) -> None:
+                nonlocal done
+                while len(running) > keep:
+                    index, future = running.pop(0)
+                    table, alternatives = future.result()
+                    if alternatives is not None:  # first: the window counts as finished by its own
+                        self._keep(index + len(self.spans), alternatives)
+                    self._keep(index, table)
+                    done += self._frames(index)
+                    per_frame = len(table) / (self.spans[index].stop - self.spans[index].start)
+                    what = f"{per_frame:.1f} localizations per frame"
+                    self.listener(Event(STAGE, done, total, what))
+
+            for index in missing:
+                window = source.window(index)
+                running.append((index, pool.submit(self._fit, window)))
+                collect(threads if self.config.fit == "joint" else 0)
+            collect(0)
+
+    def _keep(self, index: int, table: Emitters) -> None:
+        self.store.keep(index, ChunkResult(table, np.empty(0)), None)
+
+    def _fit(self, window: WindowData) -> _Tables:
+        if self.config.fit == "joint":
+            fitter = BlinkFitter(
+                fittable_psf(self.psf, self.config.frames.z_range_nm),
+                self.view.pixel_size_nm,
+                self.config.spacetime,
+                self.config.tile_px,
+            )
+            return fitter.fit(window), None
+        settings = self.config.frames.model_copy(
+            update={
+                "threads": self.config.threads,
+                "keep_alternatives": self.job.alternatives is not None,
+            }
+        )
+        result = fit_frames(
+            window.detections, window.data, self.psf, self.view.pixel_size_nm, settings,
+            window.count_map, window.saturated,
+        )  # fmt: skip
+        return result.localizations, result.alternatives
+
+    def _info(self) -> TableInfo:
+        return TableInfo(
+            pixel_size_nm=self.view.pixel_size_nm,
+            n_frames=self.reader.info.n_frames,
+            height=self.view.height_px,
+            width=self.view.width_px,
+            provenance=Provenance(STAGE, self.inputs, self.parents),
+        )
+
+    def _write(self, start: float, resumed: int) -> LocalizeSummary:
+        tally = _Tally()
+        with _Writers(self.job, self._info()) as writers:
+            for localizations, ended, alternatives in self._final_rows():
+                tally.add(localizations)
+                writers.append("out", localizations)
+                if ended is not None and len(ended):
+                    blinks = blink_table(ended)
+                    tally.blinks += len(blinks)
+                    writers.append("blinks", blinks)
+                if alternatives is not None:
+                    writers.append("alternatives", alternatives)
+        frames = self.last - self.first
+        area = self.view.height_px * self.view.width_px * (self.view.pixel_size_nm / 1000) ** 2
+        return LocalizeSummary(
+            localizations=tally.rows,
+            blinks=tally.blinks,
+            frames=frames,
+            density_per_um2=tally.rows / frames / area,
+            median_photons=tally.median("photons"),
+            median_uncertainty_nm=tally.median("uncertainty_x_nm"),
+            flagged=tally.flagged,
+            seconds=time.perf_counter() - start,
+            resumed_frames=resumed,
+            microscope=self.microscope,
+            notes=(*self.reader.info.notes, *self.notes),
+        )
+
+    def _final_rows(self) -> Iterator[tuple[Emitters, Emitters | None, Emitters | None]]:
+        """Yield localizations in the order of frames, rows of ended blinks, alternatives."""
+        stitcher = Stitcher(self.view.pixel_size_nm)
+        for index, span in enumerate(self.spans):
+            table = self._stored(index, span)
+            if self.config.fit == "frame":
+                more = self.job.alternatives is not None
+                yield table, None, self._stored(index + len(self.spans), span) if more else None
+                continue
+            stitcher.add(table, span)
+            last = index + 1 == len(self.spans)
+            rows, ended = stitcher.take(None if last else self.spans[index + 1].start)
+            yield rows, ended, None
+
+    def _stored(self, index: int, span: FrameSpan) -> Emitters:
+        table = self.store.result(index).emitters
+        return table.with_columns(frame=table["frame"] + span.start)
+
+
+class _Source:
+    """Gives windows of a movie: each frame is predicted once, whatever was finished before."""
+
+    def __init__(self, run: _Run) -> None:
+        self.run = run
+        self.predictor = Predictor(run.engine, run.bundle.manifest, run.config.prediction.tile_px)
+        self.decoding = run.config.prediction.decoding or run.bundle.manifest.decoding
+        normalization = normalization_for(run.bundle, run.config.prediction)
+        normalizer = run.store.normalizer()
+        if normalizer is None:
+            normalizer = fit_normalizer(run.reader, normalization, run.listener)
+            run.store.keep_normalizer(normalizer)
+        self.normalizer = normalizer
+        self.maps: dict[int, NDArray[np.float32]] = {}
+
+    def window(self, index: int) -> WindowData:
+        run, span = self.run, self.run.spans[index]
+        near = [
+            k
+            for k, other in enumerate(run.spans)
+            if other.core_start < span.stop and other.core_stop > span.start
+        ]
+        parts = []
+        for k in near:
+            core = run.spans[k]
+            low, high = max(span.start, core.core_start), min(span.stop, core.core_stop)
+            parts.append(self._map(k)[low - core.core_start : high - core.core_start])
+        self.maps = {k: kept for k, kept in self.maps.items() if k >= near[0]}
+        count_map = np.concatenate(parts)
+        frames = run.reader.read(span.start, span.stop)
+        return WindowData(
+            data=poisson_data(frames, run.camera),
+            saturated=np.greater_equal(frames, _largest(frames)),
+            count_map=count_map,
+            detections=decode(
+                count_map, self.decoding, pixel_size_nm=run.view.pixel_size_nm, first_frame=0
+            ),
+        )
+
+    def _map(self, index: int) -> NDArray[np.float32]:
+        """Return the count map of a core, predicted in the same piece every time."""
+        if index not in self.maps:
+            run, span = self.run, self.run.spans[index]
+            margin = run.bundle.manifest.receptive_frames
+            start = max(0, span.core_start - margin)
+            stop = min(run.reader.info.n_frames, span.core_stop + margin)
+            frames = self.normalizer(run.reader.read(start, stop), start)
+            inner = slice(span.core_start - start, span.core_stop - start)
+            self.maps[index] = self.predictor.predict(frames, inner)
+        return self.maps[index]
+
+
+class _Tally:
+    """Counts and medians of a table that is written piece by piece."""
+
+    _KEPT = 100_000
+
+    def __init__(self) -> None:
+        self.rows = self.flagged = self.blinks = 0
+        self._samples: dict[str, list[NDArray[np.float64]]] = {}
+
+    def add(self, rows: Emitters) -> None:
+        self.rows += len(rows)
+        self.flagged += int((rows["flags"] != 0).sum())
+        for name in ("photons", "uncertainty_x_nm"):
+            pieces = self._samples.setdefault(name, [])
+            if sum(map(len, pieces)) < self._KEPT:
+                pieces.append(np.asarray(rows[name]))
+
+    def median(self, name: str) -> float:
+        pieces = self._samples.get(name, [])
+        return float(np.median(np.concatenate(pieces))) if sum(map(len, pieces)) else float("nan")
+
+
+class _Writers:
+    """The tables of a run; each takes its name only when the whole run succeeded."""
+
+    def __init__(self, job: LocalizeJob, info: TableInfo) -> None:
+        self._paths = {"out": job.out, "blinks": job.blinks, "alternatives": job.alternatives}
+        self._info = info
+        self._stack = ExitStack()
+        self._open: dict[str, TableWriter] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def append(self, kind: str, table: Emitters) -> None:
+        path = self._paths[kind]
+        if path is None:
+            return
+        if kind not in self._open:
+            writer = open_table_writer(path, table.names, info=self._info)
+            self._open[kind] = self._stack.enter_context(writer)
+        self._open[kind].append(table)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool that drops what waits when its user fails or is interrupted."""
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _largest(frames: NDArray[np.generic]) -> float:
+    """Return the grey value at which a pixel is saturated."""
+    return MAX_ADU if frames.dtype.kind == "u" and frames.dtype.itemsize == 2 else np.inf
+
+
+def _microscope(
+    reader: MovieReader, job: LocalizeJob, config: LocalizeConfig, listener: Listener
+) -> tuple[MicroscopeConfig, tuple[str, ...]]:
+    """Return camera and PSF: as given, completed by an estimate where something is missing."""
+    given = job.microscope
+    if isinstance(given, (Path, str)):
+        given = load_microscope(given)
+    if job.sigma_px is not None and given is not None:
+        given = given.model_copy(update={"psf": GaussianPsfConfig(sigma_px=job.sigma_px)})
+    if given is not None and given.psf is not None:
+        return given, ()
+    estimate = estimate_microscope(
+        reader, config.prediction.pixel_size_nm or reader.info.pixel_size_nm, listener=listener
+    )
+    if given is None:
+        found = estimate.require_config()
+        if job.sigma_px is not None:
+            found = found.model_copy(update={"psf": GaussianPsfConfig(sigma_px=job.sigma_px)})
+        return found, (
+            "camera and point-spread function were estimated from the movie; see "
+            "`hdsmlm doctor`, and give what you know with --camera",
+            *estimate.warnings,
+        )
+    if estimate.sigma_px is None:
+        raise ConfigError(
+            "the camera file names no point-spread function and the movie does not tell its "
+            "width; give it with --sigma-px"
+        )
+    psf = GaussianPsfConfig(sigma_px=estimate.sigma_px.value)
+    return given.model_copy(update={"psf": psf}), (
+        f"the width of the point-spread function, {psf.sigma_px:.2f} px, was estimated from the "
+        "movie; give what you know with --sigma-px",
+    )
