@@ -2,8 +2,9 @@
 
 ``reference/commands.md`` comes from the command line itself, ``reference/configuration.md`` from
 the pydantic sections and the sentences under their fields, ``reference/columns.md`` from the column
-registry, ``reference/movies.md`` from the readers, ``reference/errors.md`` from the
-exception tree, and ``reference/api/<package>.md`` lists the modules for mkdocstrings.
+registry, ``reference/movies.md`` and ``reference/tables.md`` from the readers,
+``reference/errors.md`` from the exception tree, and ``reference/api/<package>.md`` lists the
+modules for mkdocstrings.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def generated_pages() -> dict[str, str]:
         "reference/configuration.md": configuration_page(),
         "reference/columns.md": columns_page(),
         "reference/movies.md": movies_page(),
+        "reference/tables.md": tables_page(),
         "reference/errors.md": errors_page(),
     }
     for package in packages():
@@ -266,6 +268,32 @@ def movies_page() -> str:
         vendor = form.open.__module__.endswith(".vendors")
         needs = "extra `io`" if vendor else ""
         lines.append(f"| {form.name} | {extensions} | {known_by} | {needs} |")
+    return "\n".join([*lines, ""])
+
+
+def tables_page() -> str:
+    """Return the kinds of tables from their registry."""
+    from hdsmlm.io.tables.port import StreamingFormat, WritableFormat
+    from hdsmlm.io.tables.registry import FORMATS
+
+    lines = [
+        "# Table formats",
+        "",
+        "Written from the registry of tables (`hdsmlm.io.tables.registry`). The kind of a table",
+        "that is read is known by its content, whatever its suffix; `--from` and `--to` of",
+        "`hdsmlm convert` take the names. *Origin* is how positions and frames count in the file;",
+        "inside the program positions are nm from the outer corner of the first pixel and frames",
+        "count from 0. *Pieces* are for movies of any length.",
+        "",
+        "| Name | Suffixes | Written | What | Origin |",
+        "|---|---|---|---|---|",
+    ]
+    for form in FORMATS:
+        suffixes = " ".join(f"`{suffix}`" for suffix in form.suffixes)
+        written = "yes" if isinstance(form, WritableFormat) else ""
+        written += ", in pieces" if isinstance(form, StreamingFormat) else ""
+        cells = (f"`{form.name}`", suffixes, written, form.summary, form.origin)
+        lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     return "\n".join([*lines, ""])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import h5py
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from table_files import (
     FRAME,
     MAKERS,
@@ -238,6 +241,30 @@ def test_smap_tables_of_several_movies(tmp_path: Path) -> None:
         file["saveloc/loc/filenumber"] = np.array([[1.0, 1.0, 2.0]])
     with pytest.raises(TableError, match="2 movies"):
         read_table(path)
+
+
+STARTS = (b"", b"\x89HDF\r\n\x1a\n", b"PAR1", b"M425", b"PK\x03\x04", b"MATLAB 5.0 MAT-file",
+          b"# <localizations", b"# DECODE EmitterSet\n", b"frame,x,y\n", b"xnm,ynm,frame\n",
+          b"Index\tFirst Frame\tPosition X [nm]\tPosition Y [nm]\n",
+          b"Channel,Frame,X (nm),Y (nm)\n")  # fmt: skip
+
+
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(start=st.sampled_from(STARTS), rest=st.binary(max_size=300))
+def test_no_content_leads_to_another_error(tmp_path: Path, start: bytes, rest: bytes) -> None:
+    (tmp_path / "any").write_bytes(start + rest)
+    with suppress(TableError):
+        read_table(tmp_path / "any", pixel_size_nm=100)
+        read_table_info(tmp_path / "any")
+
+
+def test_metadata_of_another_shape(tmp_path: Path) -> None:
+    for meta in ("7", "[1]", "null", '{"xy_unit": "px", "px_size": "wide"}'):
+        (tmp_path / "a.csv").write_text(f"# DECODE EmitterSet\n# {{}}\n# {meta}\nx,y,frame_ix\n")
+        with pytest.raises(TableError, match=r"a\.csv"):
+            read_table(tmp_path / "a.csv")
 
 
 def test_frames_beyond_any_count(tmp_path: Path) -> None:

@@ -157,6 +157,15 @@ def test_native_metadata_inside_the_file_are_enough(tmp_path: Path) -> None:
     assert read_table_info(tmp_path / "locs.hdf5") == INFO
 
 
+def test_the_yaml_file_of_a_movie_is_not_replaced(tmp_path: Path) -> None:
+    movie = tmp_path / "testdata.yaml"  # Picasso keeps the shape of testdata.raw here
+    movie.write_text("Width: 32\n")
+    with pytest.raises(OutputError, match=r"testdata_locs\.hdf5"):
+        write_table(whole_table(), tmp_path / "testdata.hdf5", info=INFO)
+    assert movie.read_text() == "Width: 32\n"
+    assert list(tmp_path.iterdir()) == [movie]
+
+
 def test_units_stand_in_the_parquet_file(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     write_table(whole_table(), path, info=INFO)

@@ -22,7 +22,7 @@ SAMPLES = {
     "others/Elyra_dstorm_data.txt": ("elyra", 15, 0),
     "others/Nanoimager_dstorm_data.csv": ("nanoimager", 14, 0),
     "others/SMLM_dstorm_data.smlm": ("smlm", 10, 0),
-    "others/decode_dstorm_data.h5": ("decode", 96, 9),
+    "others/decode_dstorm_data.h5": ("decode", 96, 294),
     "others/rapidSTORM_dstorm_data.txt": ("rapidstorm", 14, 0),
     "others/smap_dstorm_data.mat": ("smap", 4884, 0),
     "others/storm_analysis_ref.hdf5": ("storm-analysis", 200, 0),

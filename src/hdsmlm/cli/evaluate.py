@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 
 def command(
-    predicted: Annotated[Path, typer.Argument(help="Table of predicted emitters (csv).")],
-    truth: Annotated[Path, typer.Option("--truth", help="Table of true emitters (csv).")],
+    predicted: Annotated[
+        Path, typer.Argument(help="Table of predicted emitters, of any known kind.")
+    ],
+    truth: Annotated[
+        Path, typer.Option("--truth", help="Table of true emitters, of any known kind.")
+    ],
     out: Annotated[
         Path, typer.Option("--out", help="Folder for scores.json, report.html and pictures.")
     ] = Path("evaluation"),

@@ -99,9 +99,9 @@ def _load(path: Path) -> tuple[dict[str, NDArray[Any]], _Meta]:
 def _load_csv(path: Path) -> tuple[dict[str, NDArray[Any]], _Meta]:
     lines = head_lines(path, _HEADER_LINES)
     try:
-        meta = _meta(json.loads(lines[2].lstrip("# ")), path)
+        meta = _meta(dict(json.loads(lines[2].lstrip("# "))), path)
         headers, separator = split_line(lines[3])
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, TypeError) as error:
         raise TableError(
             f"{path}: the four lines that DECODE writes at the top were wanted (name, version, "
             "metadata, headers); export the table again"

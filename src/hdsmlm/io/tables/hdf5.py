@@ -38,7 +38,7 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # h5py raises all
         reason = " ".join(str(error).split())
         raise TableError(
             f"{path}: this HDF5 file cannot be read, it is truncated or damaged ({reason}). Copy "

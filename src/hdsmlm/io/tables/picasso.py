@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hdsmlm.errors import TableError
+from hdsmlm.errors import OutputError, TableError
 from hdsmlm.io.tables.hdf5 import is_hdf5, member, open_hdf5
 from hdsmlm.io.tables.port import TableInfo, require_pixel_size
 from hdsmlm.io.tables.rows import Source, emitters_from_columns, geometric_mean
@@ -143,6 +143,13 @@ class PicassoWriter:
     def __enter__(self) -> PicassoWriter:
         import h5py
 
+        sidecar = self._path.with_suffix(".yaml")
+        if sidecar.exists() and not self._path.exists():  # of a RAW movie, or of a run
+            raise OutputError(
+                f"{sidecar} is in the way: the table {self._path.name} needs a YAML file of that "
+                f"name, and this one belongs to something else. Choose another name, such as "
+                f"{self._path.stem}_locs{self._path.suffix}"
+            )
         part = self._stack.enter_context(atomic_path(self._path))
         with writing(self._path):
             self._file = self._stack.enter_context(h5py.File(part, "w"))
@@ -175,6 +182,7 @@ class PicassoWriter:
         if kind is None:
             with writing(self._path):
                 self._file.create_dataset(METADATA, data=json.dumps(contents))
+                self._path.with_suffix(".yaml").unlink(missing_ok=True)  # tells of the old rows
         self._stack.__exit__(kind, error, trace)
         if kind is None:
             write_sidecar(self._path.with_suffix(".yaml"), contents)

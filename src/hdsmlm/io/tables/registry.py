@@ -83,7 +83,7 @@ def format_of(path: Path) -> TableFormat:
     known = f"known: {known_formats()}"
     if is_hdf5(path):
         with open_hdf5(path) as file:
-            holds = ", ".join(sorted(file)[:8]) or "nothing"
+            holds = ", ".join(sorted(map(str, file))[:8]) or "nothing"
         raise TableError(
             f"{path}: an HDF5 file, but not with the layout of a table that is known; at its top "
             f"it holds {holds}; {known}"

@@ -164,10 +164,10 @@ class Insight3Table:
 
 
 def _insight3_rows(path: Path) -> int:
-    header = np.frombuffer(read_head(path, _I3_HEADER_BYTES)[4:], "<i4")
-    if len(header) < 3:
+    head = read_head(path, _I3_HEADER_BYTES)
+    if len(head) < _I3_HEADER_BYTES:
         raise TableError(f"{path}: the file ends within its header; copy it again")
-    _, status, n_rows = (int(value) for value in header)
+    _, status, n_rows = (int(value) for value in np.frombuffer(head[4:], "<i4"))
     needed = _I3_HEADER_BYTES + n_rows * INSIGHT3_RECORD.itemsize
     if status != _I3_CLOSED or n_rows < 0 or path.stat().st_size < needed:
         raise TableError(
