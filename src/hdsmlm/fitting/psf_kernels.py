@@ -112,7 +112,7 @@ def fittable_psf(psf: Psf, z_range_nm: tuple[float, float] | None = None) -> Fit
         )
     if isinstance(psf, AstigmaticPsf):
         numbers = np.array([psf.sigma_px, psf.focus_offset_nm, psf.focal_depth_nm])
-        reach = psf.focus_offset_nm + psf.focal_depth_nm
+        reach = abs(psf.focus_offset_nm) + psf.focal_depth_nm
         low, high = z_range_nm or (-reach, reach)
         sigma = float(psf.width_px(0.0))
         widest = float(np.max(psf.sigmas_px(np.linspace(low / 2, high / 2, 9))))
