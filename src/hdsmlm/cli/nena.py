@@ -33,5 +33,7 @@ def command(
         f"NeNA precision: {result.precision_nm:.2f} ± {result.standard_error_nm:.2f} nm "
         f"({result.n_pairs} pairs)"
     )
+    for note in result.notes:
+        typer.echo(f"note: {note}")
     for path in out or ():
         typer.echo(path)

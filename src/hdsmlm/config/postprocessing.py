@@ -33,7 +33,7 @@ class DriftConfig(Section):
     """Pixel of the images that are correlated, in nm."""
     max_residual_nm: float = Field(20.0, gt=0)
     """Measured displacements that contradict the others by more are dropped, in nm."""
-    passes: int = Field(1, ge=1, le=10)
+    passes: int = Field(2, ge=1, le=10)
     """Measurements; each after the first measures the drift that the ones before left."""
 
 

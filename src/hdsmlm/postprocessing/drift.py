@@ -228,7 +228,7 @@ def solve_pairs(
     design[np.arange(len(pairs)), pairs[:, 1]] = 1.0
     design[np.arange(len(pairs)), pairs[:, 0]] = -1.0
     design = design[:, 1:]
-    use = np.isfinite(shifts_nm).all(1)
+    use = np.logical_and.reduce(np.isfinite(shifts_nm), axis=1)
     while True:
         if np.linalg.matrix_rank(design[use]) < n_segments - 1:
             raise TableError(

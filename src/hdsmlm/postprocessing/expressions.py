@@ -158,7 +158,7 @@ class _Evaluation:
             raise self._error(
                 f"the table has no column '{name}'; it has {', '.join(self._emitters.names)}"
             )
-        best = nearest(name, known)
+        best = f"{name}_nm" if f"{name}_nm" in known else nearest(name, known)
         hint = f"did you mean '{best}'?" if best else f"known: {', '.join(known)}"
         raise self._error(f"there is no column '{name}'; {hint}")
 
@@ -178,7 +178,7 @@ class _Evaluation:
         return value
 
     def _binary(self, op: ast.operator, left: Any, right: Any) -> Any:
-        if isinstance(op, ast.Pow) and not (np.isscalar(right) and abs(right) <= 16):
+        if isinstance(op, ast.Pow) and not (np.ndim(right) == 0 and abs(right) <= 16):
             raise self._error("a power wants a number up to 16 as its exponent")
         try:
             with np.errstate(all="ignore"):
@@ -210,7 +210,7 @@ class _Evaluation:
                 return FUNCTIONS[name](self._number(argument))
         if name == "neighbours":
             radius = self._number(argument)
-            if not np.isscalar(radius):
+            if np.ndim(radius) != 0:
                 raise self._error("neighbours(radius_nm) wants one number, e.g. neighbours(50)")
             return count_neighbours(self._emitters, float(radius))
         known = [*FUNCTIONS, "neighbours"]

@@ -23,6 +23,8 @@ _MIN_SIDE_PX = 64
 _MIN_ROWS = 200
 _TAPER = 0.25
 _SMOOTH_RINGS = 9
+_MIN_CROSSING_RING = 10
+"""Rings further in hold so few values that their correlation is chance."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,11 @@ def _notes(
                 "repeat with a smaller --pixel-size-nm.",
             )
         return ()
-    if np.mean(smoothed, axis=0)[1] < config.threshold:
-        return ("The halves show nothing in common; there are too few localizations.",)
+    if any((curve < config.threshold).any() for curve in smoothed):
+        return (
+            f"The correlation is lost within {_MIN_CROSSING_RING} rings: the halves have no detail "
+            "in common. There are too few localizations.",
+        )
     return (
         "The correlation never falls below the threshold: the same blinks stand in both halves, or "
         "the pixel is too large. Link the blinks first, or choose a smaller --pixel-size-nm.",
@@ -199,7 +204,7 @@ def _crossing(
 ) -> float:
     """Return 1/q where the curve first falls below the threshold, between rings on a line."""
     below = np.flatnonzero(curve < threshold)
-    if len(below) == 0 or below[0] < 2:
+    if len(below) == 0 or below[0] < _MIN_CROSSING_RING:
         return float("nan")
     k = int(below[0])
     share = (curve[k - 1] - threshold) / (curve[k - 1] - curve[k])

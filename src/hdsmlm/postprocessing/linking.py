@@ -122,7 +122,9 @@ def blink_table(emitters: Emitters) -> Emitters:
     n_blinks = len(blinks)
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(index, weights=values, minlength=n_blinks)
+        sums: NDArray[np.float64] = np.zeros(n_blinks)
+        np.add.at(sums, index, values)
+        return sums
 
     first = np.full(n_blinks, np.iinfo(np.int32).max, np.int64)
     last = np.full(n_blinks, -1, np.int64)
@@ -187,6 +189,6 @@ def _photon_weights(emitters: Emitters) -> NDArray[np.float64]:
 
 def _first_rows(index: NDArray[np.int64], n_blinks: int) -> NDArray[np.int64]:
     """Return a row of each blink: the first in the table."""
-    rows = np.empty(n_blinks, np.int64)
+    rows: NDArray[np.int64] = np.empty(n_blinks, np.int64)
     rows[index[::-1]] = np.arange(len(index))[::-1]
     return rows

@@ -35,6 +35,8 @@ class Nena:
         Distances within the fitted range.
     distance_nm, density_per_nm, fitted_per_nm : array, shape (bins,)
         Centres of the bins, the histogram and the fit, normalized over the range.
+    notes : tuple of str
+        What makes the number doubtful.
     """
 
     precision_nm: float
@@ -43,6 +45,7 @@ class Nena:
     distance_nm: NDArray[np.float64]
     density_per_nm: NDArray[np.float64]
     fitted_per_nm: NDArray[np.float64]
+    notes: tuple[str, ...] = ()
 
 
 def nearest_neighbour_precision(emitters: Emitters, config: NenaConfig) -> Nena:
@@ -100,6 +103,22 @@ def nearest_neighbour_precision(emitters: Emitters, config: NenaConfig) -> Nena:
         distance_nm=centres,
         density_per_nm=density,
         fitted_per_nm=model(centres, *fit),
+        notes=_notes(emitters, float(fit[1])),
+    )
+
+
+def _notes(emitters: Emitters, precision_nm: float) -> tuple[str, ...]:
+    """Compare the peak of the fit, sqrt(2) σ, with that of unrelated neighbours, 1/sqrt(2π n)."""
+    frames = emitters["frame"]
+    per_frame = len(frames) / len(np.unique(frames))
+    area_nm2 = np.ptp(emitters["x_nm"]) * np.ptp(emitters["y_nm"])
+    chance_nm = float(np.sqrt(area_nm2 / (2 * np.pi * per_frame)))
+    if np.sqrt(2) * precision_nm < 0.5 * chance_nm:
+        return ()
+    return (
+        f"Unrelated neighbours are {chance_nm:.0f} nm apart at this density, which is about what "
+        "was found: hardly any molecule is seen in two frames in a row, or the table is linked. "
+        "This is not the precision.",
     )
 
 

@@ -208,7 +208,7 @@ def _colour_column(emitters: Emitters, config: RenderConfig) -> str | None:
     name = config.colour_by
     if name is None or name in emitters:
         return name
-    best = nearest(name, list(emitters.names))
+    best = f"{name}_nm" if f"{name}_nm" in emitters else nearest(name, list(emitters.names))
     hint = f"did you mean '{best}'?" if best else f"it has {', '.join(emitters.names)}"
     raise TableError(f"render: the table has no column '{name}' to colour by; {hint}")
 
