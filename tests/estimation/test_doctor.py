@@ -14,13 +14,13 @@ from hdsmlm.imaging.build import build_camera
 from hdsmlm.io.calibration import read_camera_map
 
 
-def blinking(n_frames: int = 60, size: int = 48) -> np.ndarray:
+def blinking(n_frames: int = 150, size: int = 48) -> np.ndarray:
     """Return frames of a camera of 2 ADU per electron with molecules that blink at random."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[:size, :size] + 0.5
     light = np.full((n_frames, size, size), 12.0)
     for frame in light:
-        for cx, cy in rng.uniform(0, size, (4, 2)):
+        for cx, cy in rng.uniform(0, size, (8, 2)):
             frame += 150 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / (2 * 1.2**2))
     return (100 + 2 * rng.poisson(light) + rng.normal(0, 3, light.shape)).round().astype(np.uint16)
 

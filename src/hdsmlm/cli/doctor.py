@@ -29,7 +29,11 @@ def command(
     ] = None,
     pixel_size: Annotated[
         float | None,
-        typer.Option(help="Pixel in the sample, nm. Default: from the movie's metadata."),
+        typer.Option(
+            "--pixel-size",
+            "--pixel-size-nm",
+            help="Pixel in the sample, nm. Default: from the movie's metadata.",
+        ),
     ] = None,
     kind: Annotated[
         KindChoice, typer.Option(help="Kind of camera; auto guesses and says so.")

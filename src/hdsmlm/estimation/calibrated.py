@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hdsmlm.config.base import parse_section
@@ -73,6 +75,14 @@ def calibrated_camera(
         ),
     )
     return estimate, tuple(notes)
+
+
+def calibrated_line(maps: CameraMaps, line: PhotonTransfer) -> PhotonTransfer:
+    """Return the photon transfer line of the median pixel of the maps."""
+    gain = float(np.median(maps.gain_adu_per_e))
+    offset = float(np.median(maps.offset_adu)) + baseline_of(maps, line)
+    zero = offset - float(np.median(maps.variance_adu2)) / gain
+    return replace(line, slope_adu=gain, zero_adu=zero)
 
 
 def baseline_of(maps: CameraMaps, line: PhotonTransfer) -> float:

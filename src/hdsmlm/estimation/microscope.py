@@ -10,7 +10,7 @@ from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.psf import GaussianPsfConfig
 from hdsmlm.errors import ConfigError
 from hdsmlm.estimation.background import Background, background
-from hdsmlm.estimation.calibrated import calibrated_camera
+from hdsmlm.estimation.calibrated import calibrated_camera, calibrated_line
 from hdsmlm.estimation.camera import CameraEstimate, Interval, Kind, estimate_camera
 from hdsmlm.estimation.integrity import Integrity, check_frames
 from hdsmlm.estimation.photon_transfer import PhotonTransfer, photon_transfer
@@ -141,11 +141,12 @@ def estimate_microscope(
             "the width of the point-spread function is not visible: too little changes from frame "
             "to frame",
         )
-    ground = background(sample, line) if camera is not None else None
+    noise = line if maps is None else calibrated_line(maps, line)
+    ground = background(sample, noise) if camera is not None else None
     spots = None
     if ground is not None and sigma is not None:
         _tell(listener, 3)
-        spots = find_spots(sample, line, ground, sigma.value)
+        spots = find_spots(sample, noise, ground, sigma.value)
     _tell(listener, 4)
     config = None
     if camera is not None and sigma is not None:

@@ -15,9 +15,10 @@ function, though, and noise is not: at the highest spatial frequencies there is 
   point-spread function of sigma 1.0 px has a squared norm of 5e-6 (1.3 px: 5e-8) of its norm;
 - on the difference of two consecutive frames, so that fixed patterns of the chip cancel;
 - the mean from the same pixels with the weights ``c²``, for which the line holds exactly;
-- sorted into bins by the same mean in the frame BEFORE and the frame AFTER the pair. Their noise is
-  independent of the pair's, so the means of a bin are unbiased (the frames are an instrumental
-  variable), where sorting by the pair's own mean would bend the line.
+- sorted into bins by what predicts that mean from OTHER pixels: the same mean in the frame before
+  and the frame after the pair, and the pair's ring of pixels at distance 3, which have 0.4 % of the
+  stencil's weight. Their noise is independent of the stencil's, so the means of a bin are unbiased
+  (an instrumental variable), where sorting by the stencil's own mean would bend the line.
 
 The line gives K and z. It does not give the offset and the read variance apart; see
 :mod:`hdsmlm.estimation.camera`.
@@ -180,7 +181,8 @@ def _measure(sample: FrameSample) -> _Pairs:
         difference = response[1:-2] - response[2:-1]
         variance.append(0.5 * difference * difference)
         mean.append(0.5 * (local[1:-2] + local[2:-1]))
-        sorter.append(local[:-3] + local[3:])
+        ring = _ring(run)
+        sorter.append(_prediction(mean[-1], local[:-3] + local[3:], ring[1:-2] + ring[2:-1]))
         # The mean response of a run is the fixed pattern plus noise / length.
         steady = response.astype(np.float64).mean(axis=0) ** 2
         steady -= 0.5 * np.square(np.diff(response, axis=0)).mean(axis=0) / len(run)
@@ -199,6 +201,27 @@ def _measure(sample: FrameSample) -> _Pairs:
         axis_sum / n_runs,
         corner_sum / n_runs,
     )
+
+
+def _ring(run: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of the outermost pixels of every stencil."""
+    outer, inner = np.ones(ORDER + 1, np.float32), np.ones(ORDER - 1, np.float32)
+    whole = _along(_along(run, outer, 2), outer, 1)
+    core = _along(_along(run, inner, 2), inner, 1)[:, 1:-1, 1:-1]
+    return (whole - core) / np.float32(len(outer) ** 2 - len(inner) ** 2)
+
+
+def _prediction(mean: NDArray[np.float32], *others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the linear prediction of ``mean`` from quantities with noise of their own."""
+    flat = [other.ravel() - other.mean() for other in others]
+    gram = np.array([[float(np.dot(a, b)) for b in flat] for a in flat])
+    target = mean.ravel() - mean.mean()
+    right = np.array([float(np.dot(a, target)) for a in flat])
+    weights = np.linalg.lstsq(gram, right, rcond=None)[0].astype(np.float32)
+    result = np.zeros_like(mean)
+    for weight, other in zip(weights, others, strict=True):
+        result += weight * other
+    return result
 
 
 def _bins(sorter: NDArray[np.float32]) -> NDArray[np.intp]:
