@@ -72,7 +72,7 @@ class SmlmTable:
             with zipfile.ZipFile(path) as archive:
                 file, form = _one_table(archive, path)
                 records = _records(archive, file, form, path)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise TableError(
                 f"{path}: the archive is truncated or damaged ({error}); copy it again"
             ) from error
