@@ -28,6 +28,8 @@ from hdsmlm.estimation.sample import FrameSample
 
 MAX_LAG_PX = 7
 _BOUNDS_PX = (0.35, 5.0)
+_NARROWEST_PX = 0.45
+"""Narrower flicker is that of single pixels: noise of the camera, compression."""
 _GROUPS = 8
 _Project = Callable[[float], tuple[NDArray[np.float64], float]]
 
@@ -56,7 +58,7 @@ class PsfWidth:
     @property
     def is_significant(self) -> bool:
         """Whether molecules blink enough to tell, and the width lies inside the bounds."""
-        inside = 1.02 * _BOUNDS_PX[0] < self.sigma_px < 0.98 * _BOUNDS_PX[1]
+        inside = _NARROWEST_PX < self.sigma_px < 0.98 * _BOUNDS_PX[1]
         return inside and self.significance > 10 and self.error_px < 0.1 * self.sigma_px
 
 
