@@ -251,15 +251,18 @@ def _with(theta, anchor, origin, place, source):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _propose(region, kernel, theta, limits, rules, footprint, most, work):  # type: ignore[no-untyped-def]
+def _propose(region, kernel, theta, limits, rules, wish, most, work):  # type: ignore[no-untyped-def]
     """Return the changes worth a fit, rows (kind, i, x, y, photons), from the state in ``work``.
 
-    Kinds: 0 drop i, 1 merge i with x, 2 add at x, y, 3 split i by x, y.
+    Kinds: 0 drop i, 1 merge i with x, 2 add at x, y, 3 split i by x, y. ``wish`` is (footprint,
+    what the prior gains by one fewer, by one more): a prior that wants a change lowers the gain
+    that the data must promise.
     """
+    footprint, fewer, more = wish
     count = (len(theta) - 2) // 4
     changes = np.empty((4, 5))
     n = 0
-    weakest, loss = -1, SURE_GAIN
+    weakest, loss = -1, SURE_GAIN + max(fewer, 0.0)
     for i in range(count):
         gain = drop_gain(region, count, i, theta, work)
         if gain < loss:
@@ -275,12 +278,12 @@ def _propose(region, kernel, theta, limits, rules, footprint, most, work):  # ty
     if count < most:
         shape = theta[-1] if limits.shape_mode != FREE_SHAPE else rules.shape_start
         gain, x, y, photons = _best_addition(region, kernel, shape, limits.half_px, footprint, work)
-        if gain > ADD_GAIN:
+        if gain + max(more, 0.0) > ADD_GAIN and gain > 0:
             changes[n, 0], changes[n, 1] = 2, -1
             changes[n, 2], changes[n, 3], changes[n, 4] = x, y, photons
             n += 1
         gain, which, dx, dy = _best_split(region, kernel, theta, rules.sigma_px, work)
-        if which >= 0 and gain > SPLIT_GAIN:
+        if which >= 0 and gain + max(more, 0.0) > SPLIT_GAIN:
             changes[n, 0], changes[n, 1], changes[n, 2], changes[n, 3] = 3, which, dx, dy
             n += 1
     return changes[:n]
@@ -357,7 +360,10 @@ def choose_counts(batch, kernel, limits, groups, out):  # type: ignore[no-untype
             mode = limits.shape_mode if count > 0 else 0
             evaluate(region, kernel, theta, count, mode, work)
             room = min(most, last - first + _ROUNDS)
-            changes = _propose(region, kernel, theta, limits, rules, footprint, room, work)
+            here = prior.log_count[min(count, MAX_COUNT)]
+            fewer = prior.log_count[min(max(count - 1, 0), MAX_COUNT)] - here
+            wish = (footprint, fewer, prior.log_count[min(count + 1, MAX_COUNT)] - here)
+            changes = _propose(region, kernel, theta, limits, rules, wish, room, work)
             shape = theta[-1] if limits.shape_mode != FREE_SHAPE else rules.shape_start
             best = value
             best_theta, best_anchor, best_origin = theta, anchor, origin
