@@ -161,9 +161,14 @@ def _draw_colour_bar(picture: Any, ends: tuple[float, float], config: RenderConf
     name = str(config.colour_by)
     unit = COLUMNS[name].unit
     title = name.removesuffix(f"_{unit}") + (f", {unit}" if unit else "")
-    for place, text, anchor in (
-        (margin, f"{ends[0]:.4g}", "lb"),
-        (margin + long / 2, title, "mb"),
-        (margin + long, f"{ends[1]:.4g}", "rb"),
+    line = max(9, edge // 40) + 3
+    for place, height_px, text, anchor in (
+        (margin, top - 2, _short(ends[0]), "lb"),
+        (margin + long, top - 2, _short(ends[1]), "rb"),
+        (margin, top - 2 - line, title, "lb"),
     ):
-        draw.text((place, top - 2), text, fill="white", font=font, anchor=anchor)
+        draw.text((place, height_px), text, fill="white", font=font, anchor=anchor)
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
