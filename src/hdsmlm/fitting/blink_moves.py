@@ -362,8 +362,8 @@ def _is_peak(score, t, y, x):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def evidence(window, blinks, j, odds, scratch, patch, gains, costs):  # type: ignore[no-untyped-def]
-    """Fill gain and cost of each frame of a blink; return the cost of its place."""
+def evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights):  # type: ignore[no-untyped-def]
+    """Fill gain, cost and information of each frame's photons; return the cost of the place."""
     _, height, width = window.model.shape
     box = corner(blinks.place[j], window.half, height, width)
     part = draw_patch(window.kernel, blinks.place[j], box, scratch, patch)
@@ -374,6 +374,7 @@ def evidence(window, blinks, j, odds, scratch, patch, gains, costs):  # type: ig
         frame_statistics(
             window.counts, window.model, part, box, t, window.scale, window.dims, stats
         )
+        weights[k] = stats[A]
         gains[k] = photons * (0.5 * photons * stats[A] + stats[U])
         costs[k] = frame_cost(odds, t, blinks.place[j], brightest, stats[A])
         place_information(stats, photons, window.dims, info, score)
@@ -386,14 +387,14 @@ def remove(window, blinks, n, odds, now):  # type: ignore[no-untyped-def]
     side = 2 * window.half + 1
     scratch, patch = np.empty((2, 3, side)), np.empty((4, side, side))
     n_frames = len(window.model)
-    gains, costs = np.empty(n_frames), np.empty(n_frames)
+    gains, costs, weights = np.empty(n_frames), np.empty(n_frames), np.empty(n_frames)
     removed = 0
     for j in range(n):
         if not blinks.alive[j]:
             continue
         if _unchanged(window, blinks, j):
             continue
-        cost = evidence(window, blinks, j, odds, scratch, patch, gains, costs)
+        cost = evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights)
         length = blinks.last[j] - blinks.first[j] + 1
         if gains[:length].sum() < cost + costs[:length].sum():
             draw(window, blinks, j, -1.0, scratch, patch)

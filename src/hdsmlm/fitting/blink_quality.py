@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 
 from hdsmlm.fitting.blink_kernels import corner, draw_patch
-from hdsmlm.fitting.blink_moves import evidence
+from hdsmlm.fitting.blink_moves import LEAST_COST, evidence
 from hdsmlm.fitting.psf_kernels import PHOTONS, X, Y
 
 MOST_NEIGHBOURS = 8
@@ -205,25 +205,28 @@ def _photon_error(dims, on, cross, inverse, covariance):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def existence(window, blinks, odds, photon_error, frame_odds, ratio):  # type: ignore[no-untyped-def]
+def existence(window, blinks, odds, photon_error, inflation, frame_odds, ratio):  # type: ignore[no-untyped-def]
     """Fill log-odds of existence and log-likelihood ratio of every blink and frame, (n, t).
 
-    A localization exists if its blink does and is on in its frame: the lower of the two odds. The
-    gain of a frame is ``N²/2·var(N)`` where the neighbours make that the smaller one.
+    A localization exists if its blink does and is on in its frame: the lower of the two odds. Gains
+    and costs are those of the moves with the neighbours free to take over: ``N²/(2·var N)``, and
+    volumes of the joint standard errors.
     """
     side = 2 * window.half + 1
     scratch, patch = np.empty((2, 3, side)), np.empty((4, side, side))
     n_frames = len(window.model)
-    gains, costs = np.empty(n_frames), np.empty(n_frames)
+    gains, costs, weights = np.empty(n_frames), np.empty(n_frames), np.empty(n_frames)
     for j in range(len(blinks.alive)):
-        place = evidence(window, blinks, j, odds, scratch, patch, gains, costs)
+        place = evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights)
         first, last = blinks.first[j], blinks.last[j]
-        whole = -place
+        whole = -max(place - 0.5 * window.dims * math.log(max(inflation[j], 1.0)), LEAST_COST)
         for t in range(first, last + 1):
             k = t - first
             error = photon_error[j, t]
             if error > 0.0:
                 gains[k] = min(gains[k], 0.5 * (blinks.photons[j, t] / error) ** 2)
+                looser = math.log(max(error * math.sqrt(weights[k]), 1.0))
+                costs[k] = max(costs[k] - looser, LEAST_COST)
             whole += gains[k] - costs[k]
         for t in range(first, last + 1):
             k = t - first

@@ -65,7 +65,7 @@ def blink_rows(
         place_error, photon_error, inflation,
     )  # fmt: skip
     log_odds, ratio = np.full((n, n_frames), -np.inf), np.zeros((n, n_frames))
-    existence(window, blinks, fit.odds, photon_error, log_odds, ratio)
+    existence(window, blinks, fit.odds, photon_error, inflation, log_odds, ratio)
     probability = 1 / (1 + np.exp(-np.clip(log_odds, -40, 40)))
     inside = (
         (blinks.place[:, X] >= 0) & (blinks.place[:, X] < width)

@@ -25,6 +25,7 @@ from hdsmlm.fitting import blink_moves as moves
 from hdsmlm.fitting.blink_kernels import CELL_PX, Blinks, Window
 from hdsmlm.fitting.first_blinks import link_detections
 from hdsmlm.fitting.likelihood import PoissonData
+from hdsmlm.fitting.smoothing import Smoother
 from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
 from hdsmlm.records.count_map import expected_count
 
@@ -132,6 +133,8 @@ class _State:
         counts = np.ascontiguousarray(data.counts, dtype=np.float64)
         n_frames, height, width = counts.shape
         self.background = _first_background(counts, self.offset, data.scale)
+        self.background_rests = False
+        self.smoother = Smoother(counts.shape, config.background_frames, config.background_px)
         self.window = Window(
             counts=counts,
             model=data.scale * self.background + self.offset,
@@ -179,17 +182,19 @@ class _State:
 
     def renew_background(self) -> None:
         """Add the smoothed residual, weighted by its information, to the background."""
-        window, config = self.window, self.config
-        smooth = (config.background_frames, config.background_px, config.background_px)
+        if self.background_rests:
+            return
+        window = self.window
         weight = window.scale / window.model
-        residual = gaussian_filter((window.counts - window.model) * weight, smooth, mode="nearest")
-        weight = gaussian_filter(weight * window.scale, smooth, mode="nearest")
-        new = np.maximum(self.background + residual / weight, 0.02)
+        residual = self.smoother((window.counts - window.model) * weight)
+        new = np.maximum(self.background + residual / self.smoother(weight * window.scale), 0.02)
         change = new - self.background
         window.model[:] += window.scale * change
-        if np.abs(change).max() > 2e-3 * new.mean():
+        largest = float(np.abs(change).max()) / float(new.mean())
+        if largest > 2e-3:
             self.now += 1
             window.stamps[:] = self.now
+        self.background_rests = largest < 5e-4
         self.background = new
 
     def change_blinks(self, births: bool) -> bool:
