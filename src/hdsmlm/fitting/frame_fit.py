@@ -120,9 +120,9 @@ def _prior_maps(
 
 def _choice_rules(problem: FrameProblem, config: FitConfig) -> ChoiceRules:
     psf = problem.psf
-    depth = psf.shape_high - psf.shape_low if psf.is_3d else 0.0
+    depth = float(psf.shape_high - psf.shape_low) if psf.is_3d else 0.0
     ranges = (config.photons_low, config.photons_high, depth)
-    return ChoiceRules(psf.sigma_px, psf.shape_start, ranges)
+    return ChoiceRules(float(psf.sigma_px), float(psf.shape_start), ranges)
 
 
 def _problem(data: PoissonData, psf: Psf, pixel_size_nm: float, config: FitConfig) -> FrameProblem:
@@ -143,9 +143,10 @@ def _problem(data: PoissonData, psf: Psf, pixel_size_nm: float, config: FitConfi
         config.max_iterations,
         half,
         config.max_shift_px,
-        fittable.shape_low,
-        fittable.shape_high,
-        link,
+        # a whole number here would compile every kernel once more
+        float(fittable.shape_low),
+        float(fittable.shape_high),
+        float(link),
     )
     support = fittable.support_px * (2.0 if config.free_width else 1.0)
     rules = GroupRules(link, config.max_group_size, half, support)
