@@ -25,8 +25,8 @@ from hdsmlm.fitting import blink_moves as moves
 from hdsmlm.fitting.blink_kernels import CELL_PX, Blinks, Window
 from hdsmlm.fitting.first_blinks import link_detections
 from hdsmlm.fitting.likelihood import PoissonData
-from hdsmlm.fitting.smoothing import Smoother
 from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
+from hdsmlm.fitting.smoothing import Smoother
 from hdsmlm.records.count_map import expected_count
 
 JOIN_RADIUS_PX = 1.5
