@@ -10,17 +10,17 @@ from hdsmlm.config.base import Section
 class SpaceTimeConfig(Section):
     """The fit of blinks: one position per blink, photons per frame."""
 
-    core_frames: int = Field(48, ge=4, le=1000)
+    core_frames: int = Field(64, ge=4, le=1000)
     """Frames that one window answers for; windows lie on a grid that starts at frame 0."""
     margin_frames: int = Field(8, ge=2, le=200)
     """Frames that a window sees before and after its core."""
-    link_radius_px: float = Field(1.2, gt=0.1, le=5.0)
+    link_radius_px: float = Field(0.65, gt=0.1, le=5.0)
     """Farthest apart that detections of consecutive frames start as one blink."""
-    rounds: int = Field(14, ge=2, le=100)
+    rounds: int = Field(10, ge=2, le=100)
     """Rounds of fitting and of changing the set of blinks."""
     sweeps: int = Field(6, ge=1, le=100)
     """Passes over all blinks per round."""
-    birth_score: float = Field(4.6, gt=2.0, le=20.0)
+    birth_score: float = Field(4.4, gt=2.0, le=20.0)
     """Matched-filter score (standard deviations) from which left-over light is tried as a blink."""
     prior_weight: float = Field(0.25, ge=0.0, le=1.0)
     """Exponent of the count map in the prior: 0 ignores it, 1 takes it at its word. The map was

@@ -38,7 +38,7 @@ OUTSIDE_PX = 1.5
 QUIET_ROUNDS = 3
 """Last rounds, in which nothing is born."""
 
-TOLERANCE_PX, FINAL_TOLERANCE_PX = 5e-3, 1e-3
+TOLERANCE_PX, FINAL_TOLERANCE_PX = 1e-2, 1e-3
 """Steps below which a blink rests until a neighbour moves."""
 
 
