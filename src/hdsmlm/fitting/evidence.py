@@ -118,7 +118,7 @@ def region_prior(probabilities, expected, footprint, n_detected, ranges):  # typ
     expected : array, shape (ny, nx)
         Of :func:`place_map`.
     footprint : array of bool, shape (ny, nx)
-        Pixels that belong to this group.
+        Pixels that belong to this group; where it has none, as where there is no map.
     n_detected : int
         Emitters found there by the detection.
     ranges : tuple of float
@@ -129,7 +129,7 @@ def region_prior(probabilities, expected, footprint, n_detected, ranges):  # typ
     log_count = np.empty(MAX_COUNT + 1)
     log_place = np.full(ny * nx, -math.log(area))
     mean = float(n_detected)
-    if probabilities.shape[1] > 0:
+    if probabilities.shape[1] > 0 and footprint.any():  # none is left to a group amid others
         cells = np.empty((area, 4))
         n = 0
         mean = total = 0.0
