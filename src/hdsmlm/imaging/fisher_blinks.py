@@ -7,8 +7,8 @@ background of a frame occur in that frame alone and are eliminated there (Schur 
 ``J = sum_t (A_t - B_t·C_t⁻¹·B_tᵀ)``,  bound² = diagonal of ``J⁻¹``,
 
 with ``A_t`` (positions), ``C_t`` (photons and background) and ``B_t`` (mixed) the blocks of
-:func:`hdsmlm.imaging.fisher.fisher_information` of frame t. If every blink lasts for one frame, this
-is the bound frame by frame. Which blinks there are, and when each is on, counts as known.
+:func:`hdsmlm.imaging.fisher.fisher_information` of frame t. If every blink lasts for one frame,
+this is the bound frame by frame. Which blinks there are, and when each is on, counts as known.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ def lateral_bound_px(
         raise ValueError("the bound of blinks is that of a PSF without depth")
     frames, frame = np.unique(run.frame, return_inverse=True)
     names, blink = np.unique(run.blink, return_inverse=True)
-    known_together = coo_array((np.ones(len(frame)), (frame, blink + len(frames))))
     size = len(frames) + len(names)
-    known_together.resize((size, size))
+    links = (np.ones(len(frame)), (frame, blink + len(frames)))
+    known_together = coo_array(links, shape=(size, size))
     _, part = connected_components(known_together, directed=False)
     lateral = np.empty(len(frame))
     for number in np.unique(part[: len(frames)]):
