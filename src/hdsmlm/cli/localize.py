@@ -24,7 +24,7 @@ def command(
         typer.Argument(help="Movie: a file, a folder of TIFF files, or a pattern in quotes."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Table: .hdf5 (native), .csv or .parquet.")
+        Path, typer.Option("--out", "-o", help="Table: .hdf5 (native) or .csv (ThunderSTORM).")
     ],
     model: Annotated[
         str,

@@ -1,10 +1,10 @@
 """Windows of frames put together: every blink once, the same wherever a piece of work was done.
 
-Windows lie on a grid that starts at frame 0, and each sees a margin of frames beyond its core. A
-blink belongs to the window in whose core it starts. Two windows may see the start of a blink in
-different frames, and a blink may outlast the margin, so blinks of neighbouring windows that share a
-frame and a place are recognized as one: it is taken from the earlier window and prolonged with the
-frames that only the later one saw.
+Windows lie on a grid that starts at frame 0, and each sees a margin of frames beyond its core.
+Every frame is answered by the window whose core holds it and by no other, so that nothing is lost
+or doubled at a seam. Blinks of neighbouring windows that share a frame and a place are recognized
+as one, nearest pairs first; such a blink keeps the number and the place that the earlier window
+gave it, however many windows it lasts.
 """
 
 from __future__ import annotations
@@ -73,27 +73,24 @@ class Stitcher:
         self._count = 0
         self._rows: Emitters | None = None
         self._open: Emitters | None = None
-        self._last_stop = 0
+        self._before: Emitters | None = None
 
     def add(self, rows: Emitters, span: FrameSpan) -> None:
         """Take the rows of the next window; ``blink_id`` numbers its own blinks."""
-        blinks = _Blinks.of(rows)
-        owned = (blinks.first >= span.core_start) & (blinks.first < span.core_stop)
-        late = (blinks.first < span.core_start) & (blinks.frames_from(rows, span.core_start))
-        partner = self._partners(rows, blinks, span)
-        identity = np.full(len(blinks.ids), -1, np.int64)
-        new = (owned | late) & (partner < 0)
+        core = (rows["frame"] >= span.core_start) & (rows["frame"] < span.core_stop)
+        ids, index = np.unique(rows["blink_id"], return_inverse=True)
+        identity = self._known(rows)
+        new = (np.bincount(index, core, len(ids)) > 0) & (identity < 0)
         identity[new] = self._count + np.arange(int(new.sum()))
         self._count += int(new.sum())
-        kept = [self._with_ids(rows, blinks, identity)]
-        if self._open is not None:
-            kept.append(self._prolonged(rows, blinks, partner))
-        self._rows = _joined([self._rows, *kept])
-        self._open = _joined([self._open, *kept])
-        self._last_stop = span.stop
+        numbered = rows.with_columns(blink_id=identity[index])
+        self._before = numbered
+        self._rows = self._at_first_place(numbered.select(core))
+        kept = [self._rows] if self._open is None else [self._open, self._rows]
+        self._open = Emitters.concatenate(kept)
 
     def take(self, next_start: int | None) -> tuple[Emitters, Emitters]:
-        """Return rows that no later window can add to, and the rows of finished blinks.
+        """Return the rows of the last window's core, and those of the blinks that have ended.
 
         Parameters
         ----------
@@ -107,83 +104,71 @@ class Stitcher:
         blinks : Emitters
             All rows of the blinks that have ended; each blink is returned once.
         """
-        if self._rows is None or self._open is None:
-            return Emitters.empty(), Emitters.empty(("blink_id",))
-        limit = np.iinfo(np.int32).max if next_start is None else next_start
-        done = self._rows["frame"] < limit
-        final, self._rows = self._rows.select(done).sorted(), self._rows.select(~done)
-        blinks = _Blinks.of(self._open)
-        ended = (blinks.last < limit)[blinks.index]
+        if self._rows is None or self._open is None or self._before is None:
+            return Emitters.empty(("blink_id",)), Emitters.empty(("blink_id",))
+        final, self._rows = self._rows.sorted(), None
+        go_on = np.empty(0, np.int64)
+        if next_start is not None:
+            go_on = self._before["blink_id"][self._before["frame"] >= next_start]
+        ended = ~np.isin(self._open["blink_id"], go_on)
         closed, self._open = self._open.select(ended), self._open.select(~ended)
         return final, closed
 
-    def _with_ids(self, rows: Emitters, blinks: _Blinks, identity: NDArray[np.int64]) -> Emitters:
-        identities = identity[blinks.index]
-        return rows.with_columns(blink_id=identities).select(identities >= 0)
-
-    def _partners(self, rows: Emitters, blinks: _Blinks, span: FrameSpan) -> NDArray[np.int64]:
-        """Return for each blink of the window the known blink that it is, or -1."""
-        partner = np.full(len(blinks.ids), -1, np.int64)
-        if self._open is None or len(self._open) == 0 or len(rows) == 0:
-            return partner
-        known = self._open.select(self._open["frame"] >= span.start)
-        seen = rows.select(rows["frame"] < self._last_stop)
-        if len(known) == 0 or len(seen) == 0:
-            return partner
-        far = 10 * self._radius_nm
-        tree = cKDTree(np.column_stack((known["x_nm"], known["y_nm"], known["frame"] * far)))
-        places = np.column_stack((seen["x_nm"], seen["y_nm"], seen["frame"] * far))
-        distance, hit = map(np.asarray, tree.query(places, distance_upper_bound=self._radius_nm))
-        found = np.isfinite(distance)
-        own = np.searchsorted(blinks.ids, seen["blink_id"][found])
-        ids = known["blink_id"][hit[found]]
-        for k in np.lexsort((ids, own, -distance[found])):  # the nearest comes last and stays
-            partner[own[k]] = ids[k]
-        return partner
-
-    def _prolonged(self, rows: Emitters, blinks: _Blinks, partner: NDArray[np.int64]) -> Emitters:
-        """Return the frames of known blinks that only this window saw, at their known place."""
-        assert self._open is not None
-        known = _Blinks.of(self._open)
-        identities = partner[blinks.index]
-        at = np.searchsorted(known.ids, identities)
-        at = np.minimum(at, max(len(known.ids) - 1, 0))
-        reaches_end = known.last[at] >= self._last_stop - 1
-        more = (identities >= 0) & reaches_end & (rows["frame"] > known.last[at])
-        added = rows.with_columns(blink_id=identities).select(more)
-        source = known.first_row[at[more]]
-        columns = {name: self._open[name][source] for name in _PLACE if name in rows}
-        added = added.with_columns(**columns)
-        _, first = np.unique(
-            np.column_stack((added["blink_id"], added["frame"])), axis=0, return_index=True
+    def _known(self, rows: Emitters) -> NDArray[np.int64]:
+        """Return for each blink of the window, by its id, the known blink that it is, or -1."""
+        ours = _Blinks.of(rows)
+        identity = np.full(len(ours.ids), -1, np.int64)
+        if self._before is None or len(self._before) == 0 or len(rows) == 0:
+            return identity
+        known = self._before.select(self._before["blink_id"] >= 0)
+        theirs = _Blinks.of(known)
+        if len(theirs.ids) == 0:
+            return identity
+        pairs = cKDTree(ours.places).sparse_distance_matrix(
+            cKDTree(theirs.places), self._radius_nm, output_type="ndarray"
         )
-        return added.select(np.sort(first))
+        i, j = pairs["i"], pairs["j"]
+        together = np.maximum(ours.first[i], theirs.first[j]) <= np.minimum(
+            ours.last[i], theirs.last[j]
+        )
+        pairs = pairs[together]
+        taken: set[int] = set()
+        for pair in pairs[np.lexsort((pairs["j"], pairs["i"], pairs["v"]))]:
+            if identity[pair["i"]] < 0 and int(pair["j"]) not in taken:
+                identity[pair["i"]] = theirs.ids[pair["j"]]
+                taken.add(int(pair["j"]))
+        return identity
+
+    def _at_first_place(self, rows: Emitters) -> Emitters:
+        """Give the rows of blinks that go on the place that they have so far."""
+        if self._open is None or len(self._open) == 0 or len(rows) == 0:
+            return rows
+        ids, first_row = np.unique(self._open["blink_id"], return_index=True)
+        at = np.minimum(np.searchsorted(ids, rows["blink_id"]), len(ids) - 1)
+        known = ids[at] == rows["blink_id"]
+        columns = {
+            name: np.where(known, self._open[name][first_row[at]], rows[name])
+            for name in _PLACE
+            if name in rows
+        }
+        return rows.with_columns(**columns)
 
 
 @dataclass(frozen=True)
 class _Blinks:
-    """First and last frames of the blinks of a table; ``index`` maps rows to them."""
+    """Blinks of a table: first and last frames, places (n, 2) in nm."""
 
     ids: NDArray[np.int64]
-    index: NDArray[np.int64]
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    first_row: NDArray[np.int64]
+    places: NDArray[np.float64]
 
     @classmethod
     def of(cls, rows: Emitters) -> _Blinks:
-        ids, first_row, index = np.unique(rows["blink_id"], return_index=True, return_inverse=True)
+        ids, row, index = np.unique(rows["blink_id"], return_index=True, return_inverse=True)
         first = np.full(len(ids), np.iinfo(np.int64).max)
         last = np.full(len(ids), -1, np.int64)
         np.minimum.at(first, index, rows["frame"])
         np.maximum.at(last, index, rows["frame"])
-        return cls(ids, index, first, last, first_row)
-
-    def frames_from(self, rows: Emitters, frame: int) -> NDArray[np.bool_]:
-        """Return which blinks have more than half of their rows at or after ``frame``."""
-        late = np.bincount(self.index, rows["frame"] >= frame, minlength=len(self.ids))
-        return late > 0.5 * np.bincount(self.index, minlength=len(self.ids))
-
-
-def _joined(tables: list[Emitters | None]) -> Emitters:
-    return Emitters.concatenate([table for table in tables if table is not None])
+        places = np.column_stack((rows["x_nm"][row], rows["y_nm"][row]))
+        return cls(ids.astype(np.int64), first, last, places)

@@ -65,11 +65,12 @@ class BlinkFitter:
         """Return the localizations of a window; ``blink_id`` numbers its blinks from 0."""
         _, height, width = window.data.shape
         tables: list[Emitters] = []
+        count = 0
         for rows in _pieces(height, self.tile_px):
             for columns in _pieces(width, self.tile_px):
                 table = self._fit_tile(window, rows, columns)
-                count = sum(int(done["blink_id"].max(initial=-1)) + 1 for done in tables)
                 tables.append(table.with_columns(blink_id=table["blink_id"] + count))
+                count = int(tables[-1]["blink_id"].max(initial=count - 1)) + 1
         return Emitters.concatenate(tables).sorted()
 
     def _fit_tile(self, window: WindowData, rows: slice, columns: slice) -> Emitters:

@@ -11,11 +11,9 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +23,7 @@ from hdsmlm.bundle import Bundle, load_bundle
 from hdsmlm.config.localize import LocalizeConfig
 from hdsmlm.config.microscope import MicroscopeConfig, load_microscope
 from hdsmlm.config.psf import GaussianPsfConfig
-from hdsmlm.errors import ConfigError, Interrupted, OutputError
+from hdsmlm.errors import ConfigError, Interrupted, MovieError
 from hdsmlm.estimation.microscope import estimate_microscope
 from hdsmlm.fitting.frame_fit import fit_frames
 from hdsmlm.fitting.likelihood import poisson_data
@@ -39,9 +37,9 @@ from hdsmlm.inference.decode import decode
 from hdsmlm.inference.engines import build_engine
 from hdsmlm.inference.predictor import Predictor
 from hdsmlm.io.movies import open_movie
-from hdsmlm.io.tables import TableInfo, TableWriter, open_table_writer
-from hdsmlm.io.writing import output_folder
+from hdsmlm.io.tables import TableInfo
 from hdsmlm.normalization import fit_normalizer
+from hdsmlm.pipelines.localize_output import LocalizeSummary, Tally, Writers, check_outputs
 from hdsmlm.pipelines.predict import (
     field_of_view,
     frame_range,
@@ -56,6 +54,12 @@ from hdsmlm.records.provenance import Provenance
 from hdsmlm.simulation.recording import measured_maps
 
 STAGE = "localize"
+_WITHOUT_THREADS: dict[str, bool | set[str]] = {
+    "threads": True,
+    "prediction": {"threads"},
+    "frames": {"threads"},
+}
+"""What the result does not depend on: a run may be resumed with other numbers of threads."""
 
 
 @dataclass(frozen=True)
@@ -91,66 +95,6 @@ class LocalizeJob:
     alternatives: Path | None = None
     allow_truncated: bool = False
     overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class LocalizeSummary:
-    """What a run gave.
-
-    Parameters
-    ----------
-    localizations, blinks : int
-        Rows and, of the joint fit, blinks.
-    frames : int
-        Frames that were localized.
-    density_per_um2 : float
-        Localizations per frame and µm².
-    median_photons, median_uncertainty_nm : float
-        NaN for an empty table.
-    flagged : int
-        Rows with a flag.
-    seconds : float
-        Duration of this call.
-    resumed_frames : int
-        Frames that an earlier call had finished.
-    microscope : MicroscopeConfig
-        Camera and PSF that were used.
-    notes : tuple of str
-        What the user should know.
-    """
-
-    localizations: int
-    blinks: int
-    frames: int
-    density_per_um2: float
-    median_photons: float
-    median_uncertainty_nm: float
-    flagged: int
-    seconds: float
-    resumed_frames: int
-    microscope: MicroscopeConfig
-    notes: tuple[str, ...]
-
-    def to_text(self) -> str:
-        """Return a short text for a person."""
-        camera, psf = self.microscope.camera, self.microscope.psf
-        lines = [
-            f"localizations      {self.localizations} in {self.frames} frames, "
-            f"{self.density_per_um2:.3g} per um2 and frame",
-            f"median             {self.median_photons:.0f} photons, standard error "
-            f"{self.median_uncertainty_nm:.1f} nm",
-            f"flagged            {self.flagged}",
-            f"microscope         {camera.kind}, {psf.kind if psf else 'no'} PSF"
-            + (f" of {psf.sigma_px:.2f} px" if isinstance(psf, GaussianPsfConfig) else ""),
-            f"speed              {(self.frames - self.resumed_frames) / self.seconds:.1f} frames/s "
-            f"in {self.seconds:.1f} s",
-        ]
-        if self.blinks:
-            lines.insert(1, f"blinks             {self.blinks}")
-        if self.resumed_frames:
-            lines.append(f"resumed            {self.resumed_frames} frames were finished before")
-        lines += [f"note: {text}" for text in self.notes]
-        return "\n".join(lines) + "\n"
 
 
 def localize_movie(
@@ -190,6 +134,8 @@ class _Run:
     ) -> None:
         self.reader, self.bundle, self.job, self.config = reader, bundle, job, config
         self.listener = listener
+        paths = {"out": job.out, "blinks": job.blinks, "alternatives": job.alternatives}
+        self.paths = {kind: path for kind, path in paths.items() if path is not None}
         self._check_outputs()
         microscope, self.notes = _microscope(reader, job, config, listener)
         if config.prediction.pixel_size_nm is None and microscope.pixel_size_nm is not None:
@@ -210,6 +156,7 @@ class _Run:
         if microscope.psf is None:
             raise ConfigError("no point-spread function; give its width with --sigma-px")
         self.psf = build_psf(microscope.psf, self.view.pixel_size_nm)
+        self.fittable = fittable_psf(self.psf, config.frames.z_range_nm)
         space = config.spacetime
         margin = space.margin_frames if config.fit == "joint" else 0
         self.spans = plan_spans(self.first, self.last, space.core_frames, margin)
@@ -225,11 +172,10 @@ class _Run:
             "parents": self.parents,
             "frames": [self.first, self.last, reader.info.n_frames],
             "engine": [self.engine.name, self.engine.device],
-            "config": config.model_dump(mode="json", exclude={"threads"}),
+            "config": config.model_dump(mode="json", exclude=_WITHOUT_THREADS),
             "microscope": microscope.model_dump(mode="json"),
             "version": hdsmlm.__version__,
         }
-        output_folder(job.out.parent)
         self.store = ChunkStore(
             job.out.parent / f"{job.out.name}.unfinished", self.inputs, discard=job.overwrite
         )
@@ -238,13 +184,16 @@ class _Run:
         }
 
     def _check_outputs(self) -> None:
-        for path in (self.job.out, self.job.blinks, self.job.alternatives):
-            if path is not None and path.exists() and not self.job.overwrite:
-                raise OutputError(f"{path} exists; choose another name, or give --overwrite")
         if self.job.blinks is not None and self.config.fit == "frame":
             raise ConfigError("--blinks needs the joint fit; leave out --fit frame")
         if self.job.alternatives is not None and self.config.fit == "joint":
             raise ConfigError("--alternatives needs --fit frame: the joint fit keeps none")
+        if self.job.alternatives is not None and not self.config.frames.choose_count:
+            raise ConfigError(
+                "--alternatives needs the choice of the number of emitters; leave out "
+                "frames.choose_count=false"
+            )
+        check_outputs(self.paths, overwrite=self.job.overwrite)
 
     def finish(self) -> LocalizeSummary:
         """Fit the windows that are missing, write the tables, remove the work folder."""
@@ -305,7 +254,7 @@ class _Run:
     def _fit(self, window: WindowData) -> _Tables:
         if self.config.fit == "joint":
             fitter = BlinkFitter(
-                fittable_psf(self.psf, self.config.frames.z_range_nm),
+                self.fittable,
                 self.view.pixel_size_nm,
                 self.config.spacetime,
                 self.config.tile_px,
@@ -321,7 +270,11 @@ class _Run:
             window.detections, window.data, self.psf, self.view.pixel_size_nm, settings,
             window.count_map, window.saturated,
         )  # fmt: skip
-        return result.localizations, result.alternatives
+        found = result.alternatives
+        if found is None and self.job.alternatives is not None:
+            names = ("photons", "sigma_nm", "probability", "count_class", "group_id")
+            found = Emitters.empty((*names, "z_nm") if self.fittable.is_3d else names)
+        return result.localizations, found
 
     def _info(self) -> TableInfo:
         return TableInfo(
@@ -333,12 +286,12 @@ class _Run:
         )
 
     def _write(self, start: float, resumed: int) -> LocalizeSummary:
-        tally = _Tally()
-        with _Writers(self.job, self._info()) as writers:
+        tally = Tally()
+        with Writers(self.paths, self._info()) as writers:
             for localizations, ended, alternatives in self._final_rows():
                 tally.add(localizations)
                 writers.append("out", localizations)
-                if ended is not None and len(ended):
+                if ended is not None:
                     blinks = blink_table(ended)
                     tally.blinks += len(blinks)
                     writers.append("blinks", blinks)
@@ -409,6 +362,11 @@ class _Source:
         self.maps = {k: kept for k, kept in self.maps.items() if k >= near[0]}
         count_map = np.concatenate(parts)
         frames = run.reader.read(span.start, span.stop)
+        if not np.isfinite(frames).all():
+            raise MovieError(
+                f"{run.reader.info.name}: frames {span.start} to {span.stop - 1} hold values that "
+                "are not numbers; leave these frames out with --frames, or repair the movie"
+            )
         return WindowData(
             data=poisson_data(frames, run.camera),
             saturated=np.greater_equal(frames, _largest(frames)),
@@ -429,58 +387,6 @@ class _Source:
             inner = slice(span.core_start - start, span.core_stop - start)
             self.maps[index] = self.predictor.predict(frames, inner)
         return self.maps[index]
-
-
-class _Tally:
-    """Counts and medians of a table that is written piece by piece."""
-
-    _KEPT = 100_000
-
-    def __init__(self) -> None:
-        self.rows = self.flagged = self.blinks = 0
-        self._samples: dict[str, list[NDArray[np.float64]]] = {}
-
-    def add(self, rows: Emitters) -> None:
-        self.rows += len(rows)
-        self.flagged += int((rows["flags"] != 0).sum())
-        for name in ("photons", "uncertainty_x_nm"):
-            pieces = self._samples.setdefault(name, [])
-            if sum(map(len, pieces)) < self._KEPT:
-                pieces.append(np.asarray(rows[name]))
-
-    def median(self, name: str) -> float:
-        pieces = self._samples.get(name, [])
-        return float(np.median(np.concatenate(pieces))) if sum(map(len, pieces)) else float("nan")
-
-
-class _Writers:
-    """The tables of a run; each takes its name only when the whole run succeeded."""
-
-    def __init__(self, job: LocalizeJob, info: TableInfo) -> None:
-        self._paths = {"out": job.out, "blinks": job.blinks, "alternatives": job.alternatives}
-        self._info = info
-        self._stack = ExitStack()
-        self._open: dict[str, TableWriter] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def append(self, kind: str, table: Emitters) -> None:
-        path = self._paths[kind]
-        if path is None:
-            return
-        if kind not in self._open:
-            writer = open_table_writer(path, table.names, info=self._info)
-            self._open[kind] = self._stack.enter_context(writer)
-        self._open[kind].append(table)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, trace)
 
 
 @contextmanager
