@@ -34,6 +34,9 @@ def command(
         demonstration = run_demo(out, model, listener=listener)
     typer.echo(demonstration.summary.to_text())
     print_scores(Console(), demonstration.scored.evaluation)
+    typer.echo("\nAnd with the fit in space and time:\n")
+    typer.echo(demonstration.localized.to_text())
+    print_scores(Console(), demonstration.scored_fit.evaluation)
     width = max(len(str(path)) for path, _ in _files(demonstration))
     typer.echo("\nWhere everything is:")
     for path, meaning in _files(demonstration):
@@ -53,5 +56,9 @@ def _files(demonstration: Demonstration) -> list[tuple[Path, str]]:
         (result / files["overlays"], "frames with what was found"),
         (scored.report, "all scores with plots: open it in a browser"),
         (scored.scores, "the same numbers for programs"),
+        (demonstration.localizations, "localizations with standard errors; Picasso opens it"),
+        (demonstration.blinks, "the same, one row per blink"),
+        (demonstration.picture, "the super-resolved picture"),
+        (demonstration.scored_fit.report, "the scores of the fit"),
         *((path, "purple: right, red: missed, blue: false") for path in scored.overlays[:1]),
     ]

@@ -94,5 +94,5 @@ def command(
         f"{movie.frames} frames, {result.n_emitters} emitters, "
         f"{result.density_per_um2:.3g} per µm² and frame"
     )
-    for path in (result.movie, result.truth, result.parameters):
+    for path in (result.movie, result.truth, result.parameters, result.camera):
         typer.echo(path)

@@ -1,4 +1,4 @@
-"""The demonstration: simulate a dense movie, localize it with a shipped model, score it."""
+"""The demonstration: simulate a dense movie, predict and localize it, score both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hdsmlm.bundle import load_bundle
+from hdsmlm.config.postprocessing import RenderConfig
 from hdsmlm.config.prediction import PredictionConfig
 from hdsmlm.config.simulation import (
     BackgroundRanges,
@@ -16,7 +17,11 @@ from hdsmlm.config.simulation import (
     StructureWeights,
 )
 from hdsmlm.inference.summary import PredictionSummary
+from hdsmlm.io.writing import output_folder
 from hdsmlm.pipelines.evaluate import EvaluationOutput, EvaluationSources, evaluate_tables
+from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
+from hdsmlm.pipelines.localize_output import LocalizeSummary
+from hdsmlm.pipelines.postprocess import TableJob, render_table
 from hdsmlm.pipelines.predict import PredictionJob, predict_movie
 from hdsmlm.pipelines.simulate import SimulatedMovie, simulate_movie
 from hdsmlm.records.events import Listener, silent
@@ -55,12 +60,23 @@ class Demonstration:
         What was found, and how fast.
     scored : EvaluationOutput
         Scores, report and overlays of right and wrong, in ``scores/``.
+    localized : LocalizeSummary
+        What the fit gave.
+    localizations, blinks, picture : Path
+        Tables of the fit, and the super-resolved picture, in ``localized/``.
+    scored_fit : EvaluationOutput
+        Scores of the fit, in ``scores_fit/``.
     """
 
     simulated: SimulatedMovie
     result: Path
     summary: PredictionSummary
     scored: EvaluationOutput
+    localized: LocalizeSummary
+    localizations: Path
+    blinks: Path
+    picture: Path
+    scored_fit: EvaluationOutput
 
 
 def run_demo(
@@ -69,7 +85,7 @@ def run_demo(
     movie: MovieConfig = DEMO_MOVIE,
     listener: Listener = silent,
 ) -> Demonstration:
-    """Simulate ``movie``, predict it with ``model``, score the prediction against the truth.
+    """Simulate ``movie``, predict and localize it with ``model``, score both against the truth.
 
     The same model and movie give the same tables. Results of an earlier demonstration in ``out``
     are replaced.
@@ -107,4 +123,21 @@ def run_demo(
         out / "scores",
         listener=listener,
     )
-    return Demonstration(simulated, result, summary, scored)
+    fitted = output_folder(out / "localized")
+    table, blinks = fitted / "localizations.hdf5", fitted / "blinks.hdf5"
+    localized = localize_movie(
+        LocalizeJob(simulated.movie, table, model, simulated.camera, blinks=blinks, overwrite=True),
+        listener=listener,
+    )
+    picture = fitted / "localizations.png"
+    render_table(
+        TableJob(blinks, (picture,), overwrite=True), RenderConfig(pixel_size_nm=10.0), listener
+    )
+    scored_fit = evaluate_tables(
+        EvaluationSources(truth=simulated.truth, predicted=table, movie=simulated.movie),
+        out / "scores_fit",
+        listener=listener,
+    )
+    return Demonstration(
+        simulated, result, summary, scored, localized, table, blinks, picture, scored_fit
+    )

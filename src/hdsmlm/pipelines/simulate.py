@@ -1,4 +1,4 @@
-"""Simulate a movie: frames to a 16-bit TIFF, truth to a table, every parameter to a YAML file."""
+"""Simulate a movie: frames to a 16-bit TIFF, truth to a table, parameters and camera to YAML."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import tifffile
 import yaml
 from numpy.typing import NDArray
 
+from hdsmlm.config.base import write_yaml
+from hdsmlm.config.camera import ScmosConfig
+from hdsmlm.config.microscope import MicroscopeConfig
+from hdsmlm.config.psf import DiffractionPsfConfig
 from hdsmlm.config.simulation import MovieConfig
 from hdsmlm.io.tables import TableWriter, open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
-from hdsmlm.simulation.conditions import draw_conditions
+from hdsmlm.simulation.conditions import Conditions, draw_conditions
 from hdsmlm.simulation.recording import TRUTH_COLUMNS, Recording
 from hdsmlm.units import NM_PER_UM, density_per_um2
 
@@ -35,6 +39,8 @@ class SimulatedMovie:
     ----------
     movie, truth, parameters : Path
         TIFF, csv and YAML.
+    camera : Path
+        Camera, PSF and pixel size for `hdsmlm localize --camera`.
     density_per_um2 : float
         Listed emitters per µm² and frame that the movie holds.
     n_emitters : int
@@ -44,6 +50,7 @@ class SimulatedMovie:
     movie: Path
     truth: Path
     parameters: Path
+    camera: Path
     density_per_um2: float
     n_emitters: int
 
@@ -51,7 +58,7 @@ class SimulatedMovie:
 def simulate_movie(
     config: MovieConfig, out: Path, listener: Listener = silent, chunk_frames: int = 64
 ) -> SimulatedMovie:
-    """Write ``movie.tif``, ``truth.csv`` and ``parameters.yaml`` into ``out``.
+    """Write ``movie.tif``, ``truth.csv``, ``parameters.yaml`` and ``camera.yaml`` into ``out``.
 
     Parameters
     ----------
@@ -99,7 +106,9 @@ def simulate_movie(
         pixel_size_nm = conditions.pixel_size_nm
         _write_tiff(temporary, frames(truth), (config.frames, *shape), pixel_size_nm)
     density = density_per_um2(n_emitters / config.frames, *shape, pixel_size_nm)
-    result = SimulatedMovie(movie, table, out / "parameters.yaml", density, n_emitters)
+    result = SimulatedMovie(
+        movie, table, out / "parameters.yaml", out / "camera.yaml", density, n_emitters
+    )
     provenance = Provenance(
         "simulate",
         config.model_dump(mode="json"),
@@ -114,7 +123,25 @@ def simulate_movie(
     with atomic_path(result.parameters) as temporary:
         text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
         temporary.write_text(text, encoding="utf-8")
+    with atomic_path(result.camera) as temporary:
+        write_yaml(_microscope(conditions), temporary)
     return result
+
+
+def _microscope(conditions: Conditions) -> MicroscopeConfig:
+    """Return what a fit of the movie needs to know, as a user could have measured it."""
+    notes: tuple[str, ...] = ("the microscope of a simulated movie",)
+    camera, psf = conditions.camera, conditions.psf
+    if isinstance(camera, ScmosConfig):
+        same = {"gain_spread": 0.0, "read_noise_spread": 0.0, "baseline_spread_adu": 0.0}
+        camera = camera.model_copy(update={**same, "hot_pixel_fraction": 0.0})
+        notes += ("medians of the chip: the maps that were drawn are not written",)
+    if isinstance(psf, DiffractionPsfConfig):
+        notes += ("the diffraction PSF has no kernel in the fit; its width is estimated",)
+        return MicroscopeConfig(camera=camera, pixel_size_nm=conditions.pixel_size_nm, notes=notes)
+    return MicroscopeConfig(
+        camera=camera, psf=psf, pixel_size_nm=conditions.pixel_size_nm, notes=notes
+    )
 
 
 def _write_tiff(
