@@ -22,12 +22,13 @@ class SpaceTimeConfig(Section):
     """Passes over all blinks per round."""
     birth_score: float = Field(4.4, gt=2.0, le=20.0)
     """Matched-filter score (standard deviations) from which left-over light is tried as a blink."""
-    prior_weight: float = Field(0.25, ge=0.0, le=1.0)
-    """Exponent of the count map in the prior: 0 ignores it, 1 takes it at its word. The map was
-    read off the same frames, so that the full weight would count their evidence twice."""
+    prior_weight: float = Field(0.5, ge=0.0, le=1.0)
+    """Exponent of what the count map says of a single frame in the prior: 0 leaves the map out, 1
+    takes it at its word. The map was read off the same frames, so that the full weight would count
+    their evidence twice; where molecules lie, averaged over all frames, always counts fully."""
     background_px: float = Field(6.0, ge=2.0, le=100.0)
     """Smoothness of the background in space, standard deviation."""
     background_frames: float = Field(15.0, ge=1.0, le=1000.0)
     """Smoothness of the background in time, standard deviation."""
-    min_probability: float = Field(0.5, ge=0.0, lt=1.0)
+    min_probability: float = Field(0.3, ge=0.0, lt=1.0)
     """Localizations below this probability of existence are left out of the table."""

@@ -35,6 +35,9 @@ JOIN_RADIUS_PX = 1.5
 OUTSIDE_PX = 1.5
 """How far outside the frame a blink may lie; its light reaches in."""
 
+STRUCTURE_PX = 2.0
+"""Width over which the count map tells where molecules lie."""
+
 QUIET_ROUNDS = 3
 """Last rounds, in which nothing is born."""
 
@@ -346,10 +349,16 @@ def _first_background(
 def _log_prior(
     count_map: NDArray[np.floating] | None, shape: tuple[int, ...], weight: float
 ) -> NDArray[np.float32]:
-    """Return ``weight·log(local density / mean density)`` of the count map, within e^±4."""
+    """Return the log of the local density of emitters over its mean, from the count map.
+
+    Where molecules lie is taken at its word from the mean of all frames, which owes little to any
+    one of them; how much more the frame itself shows there counts with ``weight``.
+    """
     if count_map is None or weight == 0:
         return np.zeros(shape, np.float32)
-    density = gaussian_filter(expected_count(count_map), (0, 0.8, 0.8), mode="nearest")
-    mean = max(float(density.mean()), 1e-6)
-    ratio = np.clip(density / mean, math.exp(-4), math.exp(4))
-    return (weight * np.log(ratio)).astype(np.float32)
+    expected = expected_count(count_map)
+    mean = max(float(expected.mean()), 1e-6)
+    place = gaussian_filter(expected.mean(axis=0), STRUCTURE_PX, mode="nearest") + 0.02 * mean
+    frame = gaussian_filter(expected, (0, 0.8, 0.8), mode="nearest")
+    surplus = np.clip(frame / place, math.exp(-4), math.exp(4))
+    return np.asarray(np.log(place / mean) + weight * np.log(surplus), dtype=np.float32)
