@@ -25,7 +25,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hdsmlm.fitting.psf_kernels import PHOTONS, SHAPE, PsfKernel, X, Y, fill_patch
+from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, SHAPE, PsfKernel, X, Y, fill_patch
 
 CELL_PX = 4
 """Side of the cells in which changes of the model are noted."""
@@ -107,9 +107,16 @@ def corner(place, half, height, width):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def used_part(patch, box):  # type: ignore[no-untyped-def]
+    """Return the front of a patch's memory as (4, ny, nx): dense, whatever the size."""
+    pixels = box[3] * box[2]
+    return patch.reshape(-1)[: 4 * pixels].reshape((4, box[3], box[2]))
+
+
+@njit(nogil=True, cache=True)
 def draw_patch(kernel, place, box, scratch, patch):  # type: ignore[no-untyped-def]
     """Fill the patch of a place; return its used part (4, ny, nx)."""
-    part = patch[:, : box[3], : box[2]]
+    part = used_part(patch, box)
     fill_patch(kernel, place, box[0], box[1], scratch, part)
     return part
 
@@ -125,50 +132,52 @@ def add_light(model, part, box, photons, first, last, factor):  # type: ignore[n
                     model[t, box[1] + j, box[0] + i] += weight * part[PHOTONS, j, i]
 
 
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+@njit(nogil=True, cache=True, fastmath=FASTMATH)
 def frame_statistics(counts, model, part, box, t, scale, dims, out):  # type: ignore[no-untyped-def]
-    """Fill the sums of one frame; ``dims`` is 2, or 3 with a depth."""
+    """Fill the sums of one frame; ``dims`` is 2, or 3 with a depth.
+
+    Pixels are gathered into rows of memory first, which the compiler then sums in parallel lanes.
+    """
+    pixels = box[3] * box[2]
+    weights, residuals = np.empty(pixels), np.empty(pixels)
+    k = 0
+    for j in range(box[1], box[1] + box[3]):
+        for i in range(box[0], box[0] + box[2]):
+            weights[k], residuals[k] = model[t, j, i], counts[t, j, i]
+            k += 1
+    for k in range(pixels):
+        inverse = scale / weights[k]
+        residuals[k] = (residuals[k] - weights[k]) * inverse
+        weights[k] = scale * inverse
+    flat = part.reshape((4, pixels))
+    light, by_x, by_y = flat[PHOTONS], flat[X], flat[Y]
     a = 1e-12
     u = cx = cy = bxx = byy = bxy = gx = gy = 0.0
-    for j in range(box[3]):
-        for i in range(box[2]):
-            m = model[t, box[1] + j, box[0] + i]
-            weight = scale / m
-            residual = (counts[t, box[1] + j, box[0] + i] - m) * weight
-            weight *= scale
-            h, hx, hy = part[PHOTONS, j, i], part[X, j, i], part[Y, j, i]
-            a += h * h * weight
-            u += h * residual
-            cx += h * hx * weight
-            cy += h * hy * weight
-            bxx += hx * hx * weight
-            byy += hy * hy * weight
-            bxy += hx * hy * weight
-            gx += hx * residual
-            gy += hy * residual
+    for k in range(pixels):
+        h, hx, hy, weight, residual = light[k], by_x[k], by_y[k], weights[k], residuals[k]
+        a += h * h * weight
+        u += h * residual
+        cx += h * hx * weight
+        cy += h * hy * weight
+        bxx += hx * hx * weight
+        byy += hy * hy * weight
+        bxy += hx * hy * weight
+        gx += hx * residual
+        gy += hy * residual
     out[:] = 0.0
     out[A], out[U], out[2], out[3] = a, u, cx, cy
     out[5], out[6], out[8], out[11], out[12] = bxx, byy, bxy, gx, gy
     if dims == 3:
-        _depth_statistics(counts, model, part, box, t, scale, out)
-
-
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
-def _depth_statistics(counts, model, part, box, t, scale, out):  # type: ignore[no-untyped-def]
-    cz = bzz = bxz = byz = gz = 0.0
-    for j in range(box[3]):
-        for i in range(box[2]):
-            m = model[t, box[1] + j, box[0] + i]
-            weight = scale / m
-            residual = (counts[t, box[1] + j, box[0] + i] - m) * weight
-            weight *= scale
-            hz = part[SHAPE, j, i]
-            cz += part[PHOTONS, j, i] * hz * weight
+        by_z = flat[SHAPE]
+        cz = bzz = bxz = byz = gz = 0.0
+        for k in range(pixels):
+            hz, weight = by_z[k], weights[k]
+            cz += light[k] * hz * weight
             bzz += hz * hz * weight
-            bxz += part[X, j, i] * hz * weight
-            byz += part[Y, j, i] * hz * weight
-            gz += hz * residual
-    out[4], out[7], out[9], out[10], out[13] = cz, bzz, bxz, byz, gz
+            bxz += by_x[k] * hz * weight
+            byz += by_y[k] * hz * weight
+            gz += hz * residuals[k]
+        out[4], out[7], out[9], out[10], out[13] = cz, bzz, bxz, byz, gz
 
 
 @njit(nogil=True, cache=True)

@@ -19,7 +19,7 @@ import math
 import numpy as np
 from numba import njit
 
-from hdsmlm.fitting.blink_kernels import corner, draw_patch
+from hdsmlm.fitting.blink_kernels import corner, draw_patch, used_part
 from hdsmlm.fitting.blink_moves import LEAST_COST, evidence
 from hdsmlm.fitting.psf_kernels import PHOTONS, X, Y
 
@@ -93,10 +93,8 @@ def _frame(window, blinks, members, boxes, parts, t, gram):  # type: ignore[no-u
     for a in range(count):
         for b in range(a, count):
             box_a, box_b = boxes[on[a]], boxes[on[b]]
-            _products(
-                window, t, (box_a[0], box_a[1], box_a[2], box_a[3]), parts[on[a]],
-                (box_b[0], box_b[1], box_b[2], box_b[3]), parts[on[b]], gram[a, b],
-            )  # fmt: skip
+            part_a, part_b = used_part(parts[on[a]], box_a), used_part(parts[on[b]], box_b)
+            _products(window, t, box_a, part_a, box_b, part_b, gram[a, b])
             for c in range(4):
                 for d in range(4):
                     gram[b, a, d, c] = gram[a, b, c, d]

@@ -24,6 +24,8 @@ from hdsmlm.fitting.region_fit import (
 
 LEAST_BACKGROUND = 1e-3
 """Photons per pixel; a background of zero would make a dark pixel infinitely informative."""
+EDGE_PX = 1e-6
+"""An emitter ends this much before the frame does, so that a pixel holds it."""
 _START_ROUNDS = 12
 
 
@@ -79,6 +81,8 @@ class Limits(NamedTuple):
         Range of the shape.
     link_px : float
         Neighbours nearer than this count as unknown in the uncertainties.
+    width_px, height_px : float
+        Size of a frame: emitters are sought inside.
     """
 
     shape_mode: int
@@ -88,6 +92,8 @@ class Limits(NamedTuple):
     shape_low: float
     shape_high: float
     link_px: float
+    width_px: float
+    height_px: float
 
 
 class Quality(NamedTuple):
@@ -175,8 +181,11 @@ def search_box(anchor, limits):  # type: ignore[no-untyped-def]
     for i in range(count):
         box[0, 4 * i + PHOTONS], box[1, 4 * i + PHOTONS] = 0.0, 1e9
         for c, row in ((0, X), (1, Y)):
-            box[0, 4 * i + row] = anchor[i, c] - limits.shift_px
-            box[1, 4 * i + row] = anchor[i, c] + limits.shift_px
+            # outside of the frame a bright emitter far off looks like a faint one at the edge
+            side = limits.width_px if c == 0 else limits.height_px
+            centre = min(max(anchor[i, c], 0.0), side - EDGE_PX)
+            box[0, 4 * i + row] = max(centre - limits.shift_px, 0.0)
+            box[1, 4 * i + row] = min(centre + limits.shift_px, side - EDGE_PX)
         box[0, 4 * i + SHAPE], box[1, 4 * i + SHAPE] = limits.shape_low, limits.shape_high
     box[0, -2], box[1, -2] = LEAST_BACKGROUND, 1e9
     box[0, -1], box[1, -1] = limits.shape_low, limits.shape_high

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
@@ -394,7 +395,8 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Yield a pool that drops what waits when its user fails or is interrupted."""
     pool = ThreadPoolExecutor(threads)
     try:
-        yield pool
+        with threadpool_limits(1, "blas"):  # its threads would fight with those of the pool
+            yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
