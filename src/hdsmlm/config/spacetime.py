@@ -22,6 +22,9 @@ class SpaceTimeConfig(Section):
     """Passes over all blinks per round."""
     birth_score: float = Field(4.4, gt=2.0, le=20.0)
     """Matched-filter score (standard deviations) from which left-over light is tried as a blink."""
+    psf_error: float = Field(0.05, ge=0.0, le=0.5)
+    """Relative error of the PSF, per pixel, that is tolerated where new blinks are sought: keeps
+    bright emitters of a microscope whose PSF is not quite the model's from growing satellites."""
     prior_weight: float = Field(0.5, ge=0.0, le=1.0)
     """Exponent of what the count map says of a single frame in the prior: 0 leaves the map out, 1
     takes it at its word. The map was read off the same frames, so that the full weight would count

@@ -245,12 +245,16 @@ class _State:
         return np.ascontiguousarray(pairs[order])
 
     def _left_over(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return score and photons of one more emitter at each pixel: the matched filter."""
+        """Return score and photons of one more emitter at each pixel: the matched filter.
+
+        What a slightly wrong PSF leaves of a bright emitter counts as noise here.
+        """
         window = self.window
-        weight = window.scale / window.model
-        light = _separable((window.counts - window.model) * weight, self.profile)
+        light = window.model - window.scale * self.background - self.offset
+        weight = window.scale / (window.model + (self.config.psf_error * light) ** 2)
+        slope = _separable((window.counts - window.model) * weight, self.profile)
         information = _separable(weight * window.scale, self.profile**2)
-        return light / np.sqrt(information), light / information
+        return slope / np.sqrt(information), slope / information
 
     def _make_room(self) -> None:
         """Keep space for as many new blinks as there may be."""
