@@ -109,7 +109,7 @@ def daostorm(movie: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, ...]]:
             "2dfixed",
             score * noise,
             max_iterations=20,
-            find_filter="identity",
+            find_filter="Identity",
             num_threads=1,
         )
         columns = [np.asarray(table[name], float) for name in ("frame", "x", "y")]
