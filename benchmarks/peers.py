@@ -19,7 +19,7 @@ import numpy as np
 PICASSO_BOX = 7
 PICASSO_MIN_SHARE = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6)
 """Least net gradient, as a share of that of an isolated emitter of median brightness."""
-DAOSTORM_SCORES = (3.0, 5.0, 8.0, 12.0, 20.0)
+DAOSTORM_SCORES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """Threshold above the background, in standard deviations of the background."""
 
 
