@@ -30,6 +30,9 @@ from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, SHAPE, PsfKernel, X, Y
 CELL_PX = 4
 """Side of the cells in which changes of the model are noted."""
 
+LEAST_MODEL = 1e-3
+"""The wings of a measured PSF can be negative; the mean of the data cannot."""
+
 MAX_STEP_PX = 0.3
 """Longest step of a place along x or y."""
 
@@ -143,7 +146,7 @@ def frame_statistics(counts, model, part, box, t, scale, dims, out):  # type: ig
     k = 0
     for j in range(box[1], box[1] + box[3]):
         for i in range(box[0], box[0] + box[2]):
-            weights[k], residuals[k] = model[t, j, i], counts[t, j, i]
+            weights[k], residuals[k] = max(model[t, j, i], LEAST_MODEL), counts[t, j, i]
             k += 1
     for k in range(pixels):
         inverse = scale / weights[k]

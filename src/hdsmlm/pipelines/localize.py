@@ -51,7 +51,7 @@ from hdsmlm.postprocessing.linking import blink_table
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.movie import MovieReader
-from hdsmlm.records.provenance import Provenance
+from hdsmlm.records.provenance import Provenance, file_sha256
 from hdsmlm.simulation.recording import measured_maps
 
 STAGE = "localize"
@@ -169,6 +169,7 @@ class _Run:
         )
         self.parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
         self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
+        self.parents |= _map_sha256(microscope)
         self.inputs = {
             "parents": self.parents,
             "frames": [self.first, self.last, reader.info.n_frames],
@@ -439,3 +440,17 @@ def _microscope(
         f"the width of the point-spread function, {psf.sigma_px:.2f} px, was estimated from the "
         "movie; give what you know with --sigma-px",
     )
+
+
+def _map_sha256(microscope: MicroscopeConfig) -> dict[str, str]:
+    """Return the hashes of the measured maps and of the PSF calibration."""
+    sections = (
+        microscope.camera.model_dump(),
+        microscope.psf.model_dump() if microscope.psf else {},
+    )
+    files = {name: path for section in sections for name, path in section.items() if path}
+    return {
+        f"calibration {name}": file_sha256(path)
+        for name, path in files.items()
+        if isinstance(path, Path)
+    }

@@ -16,6 +16,7 @@ from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.psf import GaussianPsfConfig
 from hdsmlm.errors import OutputError, TableError
 from hdsmlm.io.tables import TableInfo, TableWriter, open_table_writer
+from hdsmlm.io.tables.picasso import require_free_sidecar
 from hdsmlm.io.tables.port import StreamingFormat
 from hdsmlm.io.tables.registry import format_to_write
 from hdsmlm.io.writing import output_folder
@@ -164,5 +165,7 @@ def check_outputs(paths: Mapping[str, Path], *, overwrite: bool) -> None:
                 "convert it with `hdsmlm convert`"
             )
         output_folder(path.parent)
+        if form.name == "picasso":
+            require_free_sidecar(path)
     if len({path.resolve() for path in paths.values()}) < len(paths):
         raise OutputError("two tables have the same name; choose another for one of them")

@@ -109,6 +109,23 @@ class PicassoTable:
         return PicassoWriter(path, names, info)
 
 
+def require_free_sidecar(path: Path) -> None:
+    """Refuse a table whose YAML file would replace one of something else.
+
+    Raises
+    ------
+    OutputError
+        When there is no such table yet, but a YAML file of its name.
+    """
+    sidecar = path.with_suffix(".yaml")
+    if sidecar.exists() and not path.exists():  # of a RAW movie, of a run, or of a camera
+        raise OutputError(
+            f"{sidecar} is in the way: the table {path.name} needs a YAML file of that name, and "
+            "this one belongs to something else. Choose another name, such as "
+            f"{path.stem}_locs{path.suffix}"
+        )
+
+
 class PicassoWriter:
     """Appends emitters to one file; it takes its name when the block ends without an error.
 
@@ -143,13 +160,7 @@ class PicassoWriter:
     def __enter__(self) -> PicassoWriter:
         import h5py
 
-        sidecar = self._path.with_suffix(".yaml")
-        if sidecar.exists() and not self._path.exists():  # of a RAW movie, or of a run
-            raise OutputError(
-                f"{sidecar} is in the way: the table {self._path.name} needs a YAML file of that "
-                f"name, and this one belongs to something else. Choose another name, such as "
-                f"{self._path.stem}_locs{self._path.suffix}"
-            )
+        require_free_sidecar(self._path)
         part = self._stack.enter_context(atomic_path(self._path))
         with writing(self._path):
             self._file = self._stack.enter_context(h5py.File(part, "w"))
