@@ -16,7 +16,7 @@ class SpaceTimeConfig(Section):
     """Frames that a window sees before and after its core."""
     link_radius_px: float = Field(0.65, gt=0.1, le=5.0)
     """Farthest apart that detections of consecutive frames start as one blink."""
-    rounds: int = Field(10, ge=2, le=100)
+    rounds: int = Field(8, ge=2, le=100)
     """Rounds of fitting and of changing the set of blinks."""
     sweeps: int = Field(6, ge=1, le=100)
     """Passes over all blinks per round."""

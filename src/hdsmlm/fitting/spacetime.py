@@ -35,6 +35,9 @@ JOIN_RADIUS_PX = 1.5
 OUTSIDE_PX = 1.5
 """How far outside the frame a blink may lie; its light reaches in."""
 
+HALF_SIGMAS = 3.0
+"""Half side of the patch of a blink, in PSF widths: a thousandth of the light is outside."""
+
 STRUCTURE_PX = 2.0
 """Width over which the count map tells where molecules lie."""
 
@@ -146,7 +149,7 @@ class _State:
             bounds=_bounds(psf, height, width),
             damping=np.array([0.5, 0.5, 0.5 / _depth_scale(psf) ** 2]),
             scale=data.scale,
-            half=max(3, math.ceil(3.5 * psf.reach_px)),
+            half=max(3, math.ceil(HALF_SIGMAS * psf.reach_px)),
             dims=3 if psf.is_3d else 2,
         )
         self.prior = _log_prior(count_map, counts.shape, config.prior_weight)
