@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scenes import EMCCD, GAUSSIAN, PIXEL_NM, Scene, crowded, make_scene
@@ -56,7 +58,7 @@ def test_frames_are_fitted_alike_in_any_chunks(crowd: Scene) -> None:
         rows = (crowd.frame >= first) & (crowd.frame < last)
         found = crowd.found.select(rows)
         found = found.with_columns(frame=found["frame"] - first)
-        data = PoissonData(crowd.data.counts[first:last], crowd.data.offset, crowd.data.scale)
+        data = replace(crowd.data, counts=crowd.data.counts[first:last])
         part = fit(Scene(crowd.frame, crowd.truth, data, found))
         parts.append(part.with_columns(frame=part["frame"] + first))
     assert_same(whole, Emitters.concatenate(parts), names)
@@ -142,6 +144,29 @@ def test_an_emitter_at_the_border_and_one_at_its_bound_are_flagged() -> None:
     config = FitConfig(max_shift_px=1.0, choose_count=False)
     rows = fit(Scene(scene.frame, scene.truth, scene.data, far), config)
     assert rows["flags"][0] & Flag.AT_BOUND
+
+
+def test_light_from_outside_leaves_its_emitter_in_the_frame() -> None:
+    place = np.array([[8.0, 21.9, 0.0]])
+    frame, shape = np.zeros(1, int), (1, 20, 17)
+    scene = make_scene(GAUSSIAN, EMCCD, frame, place, photons=20_000.0, shape=shape)
+    rows = fit(scene)
+    assert len(rows) > 0
+    assert ((rows["y_nm"] >= 0) & (rows["y_nm"] < 2000)).all()
+    assert (rows["flags"] & Flag.NEAR_BORDER).all()
+
+
+def test_a_group_without_pixels_of_its_own_has_a_prior() -> None:
+    """Detections above each other in one corner, cut into groups of one, with a count map."""
+    scene = single()
+    n = 6
+    columns = {"frame": np.zeros(n, int), "x_nm": 1130 + np.arange(n) * 5.0}
+    found = Emitters({**columns, "y_nm": np.full(n, 1060.0)})
+    count_map = np.zeros((1, 4, 21, 23))
+    count_map[:, 0], count_map[:, 1] = 0.9, 0.1
+    crowded_scene = Scene(scene.frame, scene.truth, scene.data, found)
+    rows = fit(crowded_scene, FitConfig(max_group_size=1), count_map=count_map)
+    assert np.isfinite(rows["probability"]).all()
 
 
 def test_two_detections_of_one_emitter_are_degenerate_when_both_are_kept() -> None:

@@ -147,3 +147,11 @@ def test_impossible_cameras_cannot_be_made(camera, change):
 def test_camera_sections_are_frozen():
     with pytest.raises(ValidationError):
         EmccdConfig().em_gain = 3
+
+
+def test_an_ideal_camera_of_whole_numbers_draws_grey_values():
+    frames = IdealCamera(1, 2, 100).sample(np.full((50, 40, 40), 9.0), np.random.default_rng(1))
+    assert frames.dtype == np.uint16
+    assert ((frames - 100) % 2 == 0).all()
+    # four standard errors: gain 2, variance 9 · 2²
+    assert frames.mean() == pytest.approx(118, abs=4 * 6 / np.sqrt(frames.size))

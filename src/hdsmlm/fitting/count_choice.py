@@ -27,6 +27,7 @@ SURE_GAIN = 30.0
 ADD_GAIN = 4.0
 """Least gain of log-likelihood promised by the score test for which one more is tried."""
 SPLIT_GAIN = 2.0
+_REGISTER_DATUM = 2.0
 _ROUNDS = 4
 _MERGE_SIGMAS = 2.0
 _EXTRA = 4
@@ -112,6 +113,28 @@ def prior_of(batch, group, region, maps, rules):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
+def _register_likelihood(region, work):  # type: ignore[no-untyped-def]
+    """Return the log-likelihood of the fit under the law of an EM register.
+
+    For m electrons expected, e found and no read noise, ``p(e) = sqrt(m/e)·exp(-m - e)·I1(2·sqrt(m
+    e))`` (Hirsch et al., PLoS ONE 8, e53671 (2013)). With m = 2M, e = 2d and the leading term of I1
+    this is ``4·sqrt(d·M) - 2M + log(M)/4``, apart from what does not depend on the model. It has
+    the mean and variance of the Poisson law of d, but a longer tail: a pixel of twice the expected
+    value is 11 % less a reason to add an emitter, one of four times 21 %.
+    Where d is below _REGISTER_DATUM, the leading term does not hold and Poisson's law is kept.
+    """
+    total = 0.0
+    for k in range(region.ny * region.nx):
+        if region.valid[k] > 0:
+            mean, value = work.mean[k], region.data[k]
+            if value < _REGISTER_DATUM:
+                total += value * math.log(mean) - mean
+            else:
+                total += 4.0 * math.sqrt(value * mean) - 2.0 * mean + 0.25 * math.log(mean)
+    return total
+
+
+@njit(nogil=True, cache=True)
 def _fit_and_weigh(region, kernel, theta, anchor, limits, prior, work):  # type: ignore[no-untyped-def]
     """Fit ``theta`` in place and return its log-posterior."""
     count = len(anchor)
@@ -122,7 +145,10 @@ def _fit_and_weigh(region, kernel, theta, anchor, limits, prior, work):  # type:
     n = solution.n_free
     add_prior(work.information, theta, limits, 4 if mode == FREE_SHAPE else 3)
     cholesky(work.information, n, 0.0, np.zeros(n, np.bool_), work.factor)
-    value = solution.log_likelihood + prior.log_count[min(count, MAX_COUNT)]
+    likelihood = solution.log_likelihood
+    if limits.multiplied:
+        likelihood = _register_likelihood(region, work)
+    value = likelihood + prior.log_count[min(count, MAX_COUNT)]
     for a in range(n):
         value += 0.5 * math.log(2.0 * math.pi) - math.log(work.factor[a, a])
     for i in range(count):

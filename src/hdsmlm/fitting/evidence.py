@@ -28,8 +28,8 @@ MAX_COUNT = 24
 """Counts above this in one footprint are taken together."""
 DOUBT = 0.02
 """Weight of a Poisson law in the prior of the count: the map may be wrong."""
-DETECTION_TRUST = 0.5
-"""Without a map, the probability that the detection's number is right; else a Poisson law."""
+MISSED_ODDS = 0.15
+"""Without a map, factor on numbers above the detected one: an assumption, not a measurement."""
 _PLACE_FLOOR = 2e-3
 """Expected count per pixel that is left possible where the map says none."""
 _BLUR_PX = 0.5
@@ -115,8 +115,9 @@ def region_prior(probabilities, expected, footprint, n_detected, ranges):  # typ
     Parameters
     ----------
     probabilities : array, shape (4, ny, nx)
-        The count map there; no pixels where there is none, and then the count is ``n_detected``
-        with DETECTION_TRUST, else Poisson around it, and the place anywhere in the footprint.
+        The count map there; no pixels where there is none, and then the count is thought Poisson
+        around ``n_detected``, larger counts less probable by MISSED_ODDS, and the place anywhere
+        in the footprint.
     expected : array, shape (ny, nx)
         Of :func:`place_map`.
     footprint : array of bool, shape (ny, nx)
@@ -150,8 +151,7 @@ def region_prior(probabilities, expected, footprint, n_detected, ranges):  # typ
         weight = DOUBT
     else:
         log_count[:] = 0.0
-        log_count[min(n_detected, MAX_COUNT)] = 1.0
-        weight = 1.0 - DETECTION_TRUST
+        weight = 1.0
     mean = max(mean, 0.05)
     poisson, factorial = math.exp(-mean), 0.0
     for k in range(MAX_COUNT + 1):
@@ -159,6 +159,8 @@ def region_prior(probabilities, expected, footprint, n_detected, ranges):  # typ
             poisson *= mean / k
             factorial += math.log(k)
         value = (1.0 - weight) * log_count[k] + weight * poisson
+        if weight == 1.0 and k > n_detected:
+            value *= MISSED_ODDS
         log_count[k] = math.log(max(value, 1e-300)) + factorial
     low, high, depth = ranges
     log_range = -math.log(math.log(high / low))

@@ -149,6 +149,7 @@ def _problem(data: PoissonData, psf: Psf, pixel_size_nm: float, config: FitConfi
         float(link),
         float(data.shape[2]),
         float(data.shape[1]),
+        data.multiplied,
     )
     support = fittable.support_px * (2.0 if config.free_width else 1.0)
     rules = GroupRules(link, config.max_group_size, half, support)

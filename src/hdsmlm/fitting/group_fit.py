@@ -83,6 +83,8 @@ class Limits(NamedTuple):
         Neighbours nearer than this count as unknown in the uncertainties.
     width_px, height_px : float
         Size of a frame: emitters are sought inside.
+    multiplied : bool
+        Of :class:`hdsmlm.fitting.likelihood.PoissonData`.
     """
 
     shape_mode: int
@@ -94,6 +96,7 @@ class Limits(NamedTuple):
     link_px: float
     width_px: float
     height_px: float
+    multiplied: bool
 
 
 class Quality(NamedTuple):

@@ -34,11 +34,14 @@ class PoissonData:
         Mean of d without light.
     scale : float
         Mean of d per photon: QE/F².
+    multiplied : bool
+        Whether a register multiplied the electrons, which gives d a longer tail than Poisson's.
     """
 
     counts: NDArray[np.float32]
     offset: NDArray[np.float32]
     scale: float
+    multiplied: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -65,4 +68,5 @@ def poisson_data(frames: NDArray[np.generic], camera: Camera) -> PoissonData:
         counts=counts.astype(np.float32),
         offset=np.ascontiguousarray(offset, dtype=np.float32),
         scale=efficiency / f2,
+        multiplied=f2 > 1.0,
     )

@@ -242,7 +242,8 @@ class IdealCamera:
 
     def sample(self, photons: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.uint16]:
         """Draw grey values for expected photons."""
-        adu = rng.poisson(self.quantum_efficiency * photons) * self.gain_adu_per_e
+        # a whole gain and baseline would leave whole numbers, which are not rounded in place
+        adu = rng.poisson(self.quantum_efficiency * photons) * float(self.gain_adu_per_e)
         return _digitize(adu + self.baseline_adu)
 
     def to_photons(self, adu: ArrayLike) -> NDArray[np.float64]:
