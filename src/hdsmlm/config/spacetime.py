@@ -26,8 +26,8 @@ class SpaceTimeConfig(Section):
     """Relative error of the PSF, per pixel, that is tolerated where new blinks are sought: keeps
     bright emitters of a microscope whose PSF is not quite the model's from growing satellites."""
     prior_weight: float = Field(0.5, ge=0.0, le=1.0)
-    """Exponent of what the count map says of a single frame in the prior: 0 leaves the map out, 1
-    takes it at its word. The map was read off the same frames, so that the full weight would count
+    """Exponent of what the count map says of a single frame in the prior: 0 ignores it, 1 takes it
+    at its word. The map was read off the same frames, so that the full weight would count
     their evidence twice; where molecules lie, averaged over all frames, always counts fully."""
     background_px: float = Field(6.0, ge=2.0, le=100.0)
     """Smoothness of the background in space, standard deviation."""

@@ -8,10 +8,14 @@ is the log of the Laplace volume of the new parameters against their prior (MacK
 - photons of one more frame: ``log(N·sqrt(a/2π))``, flat between 0 and the blink's photons N, plus
   the odds ``log q`` that a blink goes on (geometric on-time);
 - the place of one more blink: ``-log λ - d/2·log(2π) + log|I|/2`` with the density λ of blinks per
-  pixel^d and frame and the information I of the place, plus the odds ``log p`` that a blink ends.
+  pixel^d and frame at that place and the information I, plus the odds ``log p/q`` that it ends: a
+  blink of L frames has the prior ``p·q^(L-1)``.
 
-``prior`` is the log of how much more (or less) probable the count map makes an emitter at a pixel
-than the mean density does; it is added to the odds of every frame that a move switches on.
+The count map says where molecules lie (in λ, once per blink) and what a single frame shows beyond
+that (in the odds of every frame that a move switches on).
+
+Pairs that are on in the same frame are joined by trial: the joint blink is fitted and the exact
+change of the log-likelihood around it is weighed.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hdsmlm.fitting.blink_kernels import (
+    LEAST_MODEL,
     N_STATS,
     A,
     U,
@@ -35,11 +40,15 @@ from hdsmlm.fitting.blink_kernels import (
     last_change,
     mark,
     place_information,
+    refine,
     solve,
 )
 from hdsmlm.fitting.psf_kernels import X, Y
 
 LOG_2PI = math.log(2.0 * math.pi)
+TRIAL_STEPS = 8
+"""Gauss-Newton steps of a blink that was joined on trial."""
+
 LEAST_COST = 1.0
 """No move is free, however unsure the prior is."""
 
@@ -49,8 +58,10 @@ class Odds(NamedTuple):
 
     Parameters
     ----------
-    prior : array, shape (t, y, x)
-        Log of the count map's density over the mean density, weighted.
+    frame : array, shape (t, y, x)
+        Log of what the count map shows in a frame over what it shows there on average, weighted.
+    place : array, shape (y, x)
+        Log of the mean density of emitters there over that of the window.
     log_density : float
         log λ, blinks per pixel² (and per nm of depth) and frame.
     log_on : float
@@ -59,33 +70,39 @@ class Odds(NamedTuple):
         log p, a blink ends.
     """
 
-    prior: NDArray[np.float32]
+    frame: NDArray[np.float32]
+    place: NDArray[np.float32]
     log_density: float
     log_on: float
     log_end: float
 
 
 @njit(nogil=True, cache=True)
-def _prior_at(odds, t, place):  # type: ignore[no-untyped-def]
-    _, height, width = odds.prior.shape
+def _pixel(place, shape):  # type: ignore[no-untyped-def]
+    """Return row and column of a place, the nearest inside the frame."""
+    height, width = shape
     row = min(max(math.floor(place[Y]), 0), height - 1)
-    column = min(max(math.floor(place[X]), 0), width - 1)
-    return odds.prior[t, row, column]
+    return row, min(max(math.floor(place[X]), 0), width - 1)
 
 
 @njit(nogil=True, cache=True)
 def frame_cost(odds, t, place, brightest, a):  # type: ignore[no-untyped-def]
     """Cost of one more frame of a blink whose brightest frame has ``brightest`` photons."""
+    row, column = _pixel(place, odds.place.shape)
     volume = math.log(max(brightest, 1.0) * math.sqrt(a)) - 0.5 * LOG_2PI
-    return max(volume - odds.log_on - _prior_at(odds, t, place), LEAST_COST)
+    return max(volume - odds.log_on - odds.frame[t, row, column], LEAST_COST)
 
 
 @njit(nogil=True, cache=True)
-def place_cost(odds, log_determinant, dims):  # type: ignore[no-untyped-def]
-    """Cost of one more blink's place, given the log-determinant of its information."""
-    return max(
-        -odds.log_density - 0.5 * dims * LOG_2PI + 0.5 * log_determinant - odds.log_end, LEAST_COST
-    )
+def place_cost(odds, place, log_determinant, dims):  # type: ignore[no-untyped-def]
+    """Cost of one more blink at a place, given the log-determinant of its information.
+
+    Each frame pays for going on; a blink of L frames goes on L - 1 times and ends once.
+    """
+    row, column = _pixel(place, odds.place.shape)
+    log_density = odds.log_density + odds.place[row, column]
+    volume = 0.5 * log_determinant - 0.5 * dims * LOG_2PI
+    return max(volume - log_density - odds.log_end + odds.log_on, LEAST_COST)
 
 
 @njit(nogil=True, cache=True)
@@ -203,7 +220,8 @@ def cut(window, blinks, n, odds, now):  # type: ignore[no-untyped-def]
         for k in range(1, last - first + 1):
             early, early_size, _ = _pull(infos[k], scores[k], dims)
             late, late_size, _ = _pull(infos[-1] - infos[k], scores[-1] - scores[k], dims)
-            rise = early + late - whole - place_cost(odds, min(early_size, late_size), dims)
+            size = min(early_size, late_size)
+            rise = early + late - whole - place_cost(odds, blinks.place[j], size, dims)
             if rise > best:
                 best, where = rise, k
         if where > 0:
@@ -281,6 +299,9 @@ def join(window, blinks, pairs, odds, now):  # type: ignore[no-untyped-def]
             continue
         if _unchanged(window, blinks, i) and _unchanged(window, blinks, j):
             continue
+        if blinks.first[j] <= blinks.last[i]:
+            joined += _join_by_trial(window, blinks, i, j, odds, scratch, patch, now)
+            continue
         one = _information(window, blinks, i, scratch, patch)
         two = _information(window, blinks, j, scratch, patch)
         apart = np.zeros(3)
@@ -291,9 +312,8 @@ def join(window, blinks, pairs, odds, now):  # type: ignore[no-untyped-def]
         back = one @ step
         loss = 0.5 * np.dot(apart, back)
         size = min(_log_determinant(one, dims), _log_determinant(two, dims))
-        gain = place_cost(odds, size, dims)
-        shared = min(blinks.last[i], blinks.last[j]) - blinks.first[j] + 1
-        if loss >= gain + 2.0 * max(shared, 0):
+        gain = place_cost(odds, blinks.place[i], size, dims)
+        if loss >= gain:
             continue
         draw(window, blinks, i, -1.0, scratch, patch)
         draw(window, blinks, j, -1.0, scratch, patch)
@@ -316,6 +336,68 @@ def join(window, blinks, pairs, odds, now):  # type: ignore[no-untyped-def]
             )
         joined += 1
     return joined
+
+
+@njit(nogil=True, cache=True)
+def _log_likelihood(window, box, first, last):  # type: ignore[no-untyped-def]
+    """Return the log-likelihood of the pixels of a box (x0, y0, x1, y1) in some frames."""
+    total = 0.0
+    for t in range(first, last + 1):
+        for y in range(box[1], box[3]):
+            for x in range(box[0], box[2]):
+                m = max(window.model[t, y, x], LEAST_MODEL)
+                total += window.counts[t, y, x] * math.log(m) - m
+    return total
+
+
+@njit(nogil=True, cache=True)
+def _join_by_trial(window, blinks, i, j, odds, scratch, patch, now):  # type: ignore[no-untyped-def]
+    """Join blinks ``i`` and ``j``, which share a frame, if the joint fit pays; return 1 if so."""
+    _, height, width = window.model.shape
+    first = min(blinks.first[i], blinks.first[j])
+    last = max(blinks.last[i], blinks.last[j])
+    reach = window.half + 2
+    x0 = max(0, math.floor(min(blinks.place[i, X], blinks.place[j, X])) - reach)
+    y0 = max(0, math.floor(min(blinks.place[i, Y], blinks.place[j, Y])) - reach)
+    x1 = min(width, math.floor(max(blinks.place[i, X], blinks.place[j, X])) + reach + 1)
+    y1 = min(height, math.floor(max(blinks.place[i, Y], blinks.place[j, Y])) + reach + 1)
+    box = (x0, y0, x1, y1)
+    before = _log_likelihood(window, box, first, last)
+    size = _log_determinant(_information(window, blinks, j, scratch, patch), window.dims)
+    saved = place_cost(odds, blinks.place[j], size, window.dims)
+    brightest, stats = _brightest(blinks, j), np.empty(N_STATS)
+    here = corner(blinks.place[j], window.half, height, width)
+    part = draw_patch(window.kernel, blinks.place[j], here, scratch, patch)
+    for t in range(max(blinks.first[i], blinks.first[j]), min(blinks.last[i], blinks.last[j]) + 1):
+        frame_statistics(
+            window.counts, window.model, part, here, t, window.scale, window.dims, stats
+        )
+        saved += frame_cost(odds, t, blinks.place[j], brightest, stats[A])
+    place, photons = blinks.place[i].copy(), blinks.photons[i].copy()
+    span = blinks.first[i], blinks.last[i]
+    draw(window, blinks, i, -1.0, scratch, patch)
+    draw(window, blinks, j, -1.0, scratch, patch)
+    own, other = blinks.photons[i].sum() + 1e-9, blinks.photons[j].sum()
+    for k in range(window.dims):
+        mixed = own * blinks.place[i, 1 + k] + other * blinks.place[j, 1 + k]
+        blinks.place[i, 1 + k] = mixed / (own + other)
+    for t in range(blinks.first[j], blinks.last[j] + 1):
+        blinks.photons[i, t] += blinks.photons[j, t]
+    blinks.first[i], blinks.last[i] = first, last
+    draw(window, blinks, i, 1.0, scratch, patch)
+    for _ in range(TRIAL_STEPS):
+        refine(window, blinks, i, 1.0, scratch, patch)
+    if _log_likelihood(window, box, first, last) - before + saved > 0.0:
+        blinks.alive[j] = False
+        blinks.photons[j, :] = 0.0
+        mark(window.stamps, blinks.place[i], window.half, first, last, now)
+        return 1
+    draw(window, blinks, i, -1.0, scratch, patch)
+    blinks.place[i], blinks.photons[i] = place, photons
+    blinks.first[i], blinks.last[i] = span
+    draw(window, blinks, i, 1.0, scratch, patch)
+    draw(window, blinks, j, 1.0, scratch, patch)
+    return 0
 
 
 @njit(nogil=True, cache=True)
@@ -378,7 +460,8 @@ def evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights):  #
         gains[k] = photons * (0.5 * photons * stats[A] + stats[U])
         costs[k] = frame_cost(odds, t, blinks.place[j], brightest, stats[A])
         place_information(stats, photons, window.dims, info, score)
-    return place_cost(odds, _log_determinant(info, window.dims), window.dims)
+    size = _log_determinant(info, window.dims)
+    return place_cost(odds, blinks.place[j], size, window.dims)
 
 
 @njit(nogil=True, cache=True)

@@ -115,10 +115,13 @@ def _eliminate(window, blinks, members, on, t, gram, cross, inverse):  # type: i
 
 
 @njit(nogil=True, cache=True)
-def standard_errors(window, blinks, order, rank, reach_px, place_error, photon_error, inflation):  # type: ignore[no-untyped-def]
+def standard_errors(
+    window, blinks, order, rank, reach_px, place_error, photon_error, inflation, volume
+):  # type: ignore[no-untyped-def]
     """Fill the standard errors of places (n, 3) and photons (n, t), and the inflation (n,).
 
-    ``inflation`` is the variance of the place over what it would be were the neighbours known.
+    ``inflation`` is the largest ratio of the variance of a coordinate to what it would be if the
+    neighbours' places were known; ``volume`` half the log of the ratio of the determinants.
     """
     dims, side, most = window.dims, 2 * window.half + 1, MOST_NEIGHBOURS + 1
     _, height, width = window.model.shape
@@ -149,6 +152,9 @@ def standard_errors(window, blinks, order, rank, reach_px, place_error, photon_e
             _add_frame(window, blinks, members, on, t, gram, cross, inverse, info)
         own = np.linalg.inv(info[:dims, :dims].copy())
         covariance = np.linalg.inv(info)
+        joint, alone = covariance[:dims, :dims].copy(), own.copy()
+        ratio = np.linalg.det(joint) / max(np.linalg.det(alone), 1e-300)
+        volume[j] = 0.5 * math.log(max(ratio, 1.0))
         for c in range(dims):
             variance = max(covariance[c, c], 0.0)
             place_error[j, c] = math.sqrt(variance)
@@ -203,7 +209,7 @@ def _photon_error(dims, on, cross, inverse, covariance):  # type: ignore[no-unty
 
 
 @njit(nogil=True, cache=True)
-def existence(window, blinks, odds, photon_error, inflation, frame_odds, ratio):  # type: ignore[no-untyped-def]
+def existence(window, blinks, odds, photon_error, volume, frame_odds, ratio):  # type: ignore[no-untyped-def]
     """Fill log-odds of existence and log-likelihood ratio of every blink and frame, (n, t).
 
     A localization exists if its blink does and is on in its frame: the lower of the two odds. Gains
@@ -217,7 +223,7 @@ def existence(window, blinks, odds, photon_error, inflation, frame_odds, ratio):
     for j in range(len(blinks.alive)):
         place = evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights)
         first, last = blinks.first[j], blinks.last[j]
-        whole = -max(place - 0.5 * window.dims * math.log(max(inflation[j], 1.0)), LEAST_COST)
+        whole = -max(place - volume[j], LEAST_COST)
         for t in range(first, last + 1):
             k = t - first
             error = photon_error[j, t]

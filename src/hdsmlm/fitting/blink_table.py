@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
+from scipy.spatial import cKDTree
 
 from hdsmlm.fitting.blink_quality import (
     AMBIGUOUS_ODDS,
@@ -19,6 +20,9 @@ from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
 from hdsmlm.fitting.spacetime import WindowFit
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.flags import Flag
+
+RESCUE_SIGMAS = 2.0
+"""Rows nearer than this many PSF widths can take over each other's light."""
 
 NEIGHBOUR_SIGMAS = 5.0
 """Blinks nearer than this many PSF widths are unknown together."""
@@ -59,20 +63,24 @@ def blink_rows(
     rank = np.empty(n, np.int64)
     rank[order] = np.arange(n)
     place_error, photon_error = np.zeros((n, 3)), np.zeros((n, n_frames))
-    inflation = np.ones(n)
+    inflation, volume = np.ones(n), np.zeros(n)
     standard_errors(
         window, blinks, order, rank, NEIGHBOUR_SIGMAS * psf.sigma_px,
-        place_error, photon_error, inflation,
+        place_error, photon_error, inflation, volume,
     )  # fmt: skip
     log_odds, ratio = np.full((n, n_frames), -np.inf), np.zeros((n, n_frames))
-    existence(window, blinks, fit.odds, photon_error, inflation, log_odds, ratio)
+    existence(window, blinks, fit.odds, photon_error, volume, log_odds, ratio)
     probability = 1 / (1 + np.exp(-np.clip(log_odds, -40, 40)))
     inside = (
         (blinks.place[:, X] >= 0) & (blinks.place[:, X] < width)
         & (blinks.place[:, Y] >= 0) & (blinks.place[:, Y] < height)
     )  # fmt: skip
-    kept = (blinks.photons > 0) & (probability >= min_probability) & inside[:, None]
-    j, t = np.nonzero(kept)
+    j, t = np.nonzero((blinks.photons > 0) & inside[:, None])
+    sure = probability[j, t] >= min_probability
+    kept = sure | _rescued(
+        blinks.place[j, X : Y + 1], t, blinks.photons[j, t], ~sure, RESCUE_SIGMAS * psf.sigma_px
+    )
+    j, t = j[kept], t[kept]
     row = np.clip(blinks.place[:, Y].astype(int), 0, height - 1)
     column = np.clip(blinks.place[:, X].astype(int), 0, width - 1)
     background_error = _background_error(fit)[t, row[j], column[j]]
@@ -96,6 +104,32 @@ def blink_rows(
     else:
         columns["sigma_nm"] = np.full(len(j), psf.sigma_px * pixel_size_nm)
     return Emitters(columns)
+
+
+def _rescued(
+    place_px: NDArray[np.float64],
+    frame: NDArray[np.intp],
+    photons: NDArray[np.float64],
+    doubtful: NDArray[np.bool_],
+    radius_px: float,
+) -> NDArray[np.bool_]:
+    """Return which doubtful rows are kept all the same.
+
+    Each of two near rows is doubted because the other could take over its light. Without the weaker
+    one the stronger is needed: the weakest row of a frame goes first, and its neighbours then stay.
+    """
+    rows = np.flatnonzero(doubtful)
+    points = np.column_stack((place_px[rows], frame[rows] * 10.0 * radius_px))
+    partners = cKDTree(points).query_ball_point(points, radius_px) if len(rows) else []
+    kept, gone = np.zeros(len(rows), np.bool_), np.zeros(len(rows), np.bool_)
+    for k in np.argsort(photons[rows], kind="stable"):
+        if not kept[k]:
+            gone[k] = True
+            for other in partners[k]:
+                kept[other] |= not gone[other]
+    rescued = np.zeros(len(doubtful), np.bool_)
+    rescued[rows[kept]] = True
+    return rescued
 
 
 def _background_error(fit: WindowFit) -> NDArray[np.float64]:

@@ -41,6 +41,9 @@ HALF_SIGMAS = 3.0
 STRUCTURE_PX = 2.0
 """Width over which the count map tells where molecules lie."""
 
+FLAT_FRAMES = 20
+"""A flat density counts as much as so many frames of the map, so that few frames do not rule."""
+
 QUIET_ROUNDS = 3
 """Last rounds, in which nothing is born."""
 
@@ -152,7 +155,9 @@ class _State:
             half=max(3, math.ceil(HALF_SIGMAS * psf.reach_px)),
             dims=3 if psf.is_3d else 2,
         )
-        self.prior = _log_prior(count_map, counts.shape, config.prior_weight)
+        self.frame_prior, self.place_prior = _log_prior(
+            count_map, counts.shape, config.prior_weight
+        )
         self.blinks = self._first_blinks(detections)
         kernels.draw_all(self.window, self.blinks, self.n)
 
@@ -230,7 +235,13 @@ class _State:
         volume = float(self.window.counts.size)
         if self.psf.is_3d:
             volume *= self.psf.shape_high - self.psf.shape_low
-        return moves.Odds(self.prior, math.log(n_blinks / volume), math.log1p(-end), math.log(end))
+        return moves.Odds(
+            self.frame_prior,
+            self.place_prior,
+            math.log(n_blinks / volume),
+            math.log1p(-end),
+            math.log(end),
+        )
 
     def _near_pairs(self) -> NDArray[np.int64]:
         blinks = self.blinks
@@ -355,17 +366,19 @@ def _first_background(
 
 def _log_prior(
     count_map: NDArray[np.floating] | None, shape: tuple[int, ...], weight: float
-) -> NDArray[np.float32]:
-    """Return the log of the local density of emitters over its mean, from the count map.
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return what the count map says of each frame (t, y, x) and of each place (y, x).
 
     Where molecules lie is taken at its word from the mean of all frames, which owes little to any
     one of them; how much more the frame itself shows there counts with ``weight``.
     """
-    if count_map is None or weight == 0:
-        return np.zeros(shape, np.float32)
+    if count_map is None:
+        return np.zeros(shape, np.float32), np.zeros(shape[1:], np.float32)
     expected = expected_count(count_map)
     mean = max(float(expected.mean()), 1e-6)
+    n_frames = len(expected)
     place = gaussian_filter(expected.mean(axis=0), STRUCTURE_PX, mode="nearest") + 0.02 * mean
+    place = (n_frames * place + FLAT_FRAMES * mean) / (n_frames + FLAT_FRAMES)
     frame = gaussian_filter(expected, (0, 0.8, 0.8), mode="nearest")
-    surplus = np.clip(frame / place, math.exp(-4), math.exp(4))
-    return np.asarray(np.log(place / mean) + weight * np.log(surplus), dtype=np.float32)
+    surplus = np.log(np.clip(frame / place, math.exp(-4), math.exp(4)))
+    return (weight * surplus).astype(np.float32), np.log(place / mean).astype(np.float32)
