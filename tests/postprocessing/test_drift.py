@@ -101,3 +101,20 @@ def test_frames_after_the_last_measured_one_take_its_drift() -> None:
     table = Emitters({"frame": [0, 1, 7], "x_nm": [5, 5, 5], "y_nm": [5, 5, 5], "z_nm": [1, 1, 1]})
     assert drift.apply(table)["x_nm"].tolist() == [5, 3, 3]
     assert drift.apply(table)["z_nm"].tolist() == [1, 1, 1]
+
+
+def test_joint_blinks_keep_sharing_their_place() -> None:
+    ramp = np.linspace(0.0, 30.0, 10)
+    drift = Drift(x_nm=ramp, y_nm=-ramp, z_nm=None, residual_nm=0.0)
+    table = Emitters(
+        {
+            "frame": [2, 3, 4, 2, 3],
+            "x_nm": [100.0, 100.0, 100.0, 50.0, 51.0],
+            "y_nm": [200.0, 200.0, 200.0, 60.0, 61.0],
+            "blink_id": [7, 7, 7, 8, 8],
+        }
+    )
+    corrected = drift.apply(table)
+    assert np.ptp(corrected["x_nm"][:3]) == 0
+    assert corrected["x_nm"][0] == pytest.approx(100.0 - ramp[3])
+    np.testing.assert_allclose(corrected["x_nm"][3:], [50.0 - ramp[2], 51.0 - ramp[3]])

@@ -22,7 +22,7 @@ _PLACE = tuple(
     prefix + name for prefix in ("", "uncertainty_") for name in ("x_nm", "y_nm", "z_nm")
 )
 
-SAME_PX = 1.0
+SAME_PX = 0.6
 """Blinks of two windows that share a frame are one when their places are this near."""
 
 

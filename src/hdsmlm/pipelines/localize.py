@@ -55,6 +55,10 @@ from hdsmlm.records.provenance import Provenance, file_sha256
 from hdsmlm.simulation.recording import measured_maps
 
 STAGE = "localize"
+CORE_PIXELS = 2**23
+"""Pixels of a window's core at most, so that memory is bounded for large frames too."""
+WAITING_PIXELS = 2**26
+"""Pixels of the windows that are fitted or wait at a time, at most (some 25 bytes each)."""
 _WITHOUT_THREADS: dict[str, bool | set[str]] = {
     "threads": True,
     "prediction": {"threads"},
@@ -160,7 +164,10 @@ class _Run:
         self.fittable = fittable_psf(self.psf, config.frames.z_range_nm)
         space = config.spacetime
         margin = space.margin_frames if config.fit == "joint" else 0
-        self.spans = plan_spans(self.first, self.last, space.core_frames, margin)
+        core = min(
+            space.core_frames, max(space.margin_frames, CORE_PIXELS // (shape[0] * shape[1]))
+        )
+        self.spans = plan_spans(self.first, self.last, core, margin)
         self.engine = build_engine(
             config.prediction.engine,
             bundle,
@@ -247,7 +254,8 @@ class _Run:
             for index in missing:
                 window = source.window(index)
                 running.append((index, pool.submit(self._fit, window)))
-                collect(threads if self.config.fit == "joint" else 0)
+                room = min(threads, WAITING_PIXELS // window.count_map[:, 0].size)
+                collect(room if self.config.fit == "joint" else 0)
             collect(0)
 
     def _keep(self, index: int, table: Emitters) -> None:

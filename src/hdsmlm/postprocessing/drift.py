@@ -54,15 +54,30 @@ class Drift:
     n_pairs: int = 0
 
     def apply(self, emitters: Emitters) -> Emitters:
-        """Return the table with the drift subtracted; frames past the end take the last value."""
+        """Return the table with the drift subtracted; frames past the end take the last value.
+
+        Rows of one blink that share their place, as a joint fit gives them, keep sharing it: they
+        take the mean drift of their frames.
+        """
         frame = np.clip(emitters["frame"], 0, len(self.x_nm) - 1)
-        columns = {
-            "x_nm": emitters["x_nm"] - self.x_nm[frame],
-            "y_nm": emitters["y_nm"] - self.y_nm[frame],
-        }
-        if self.z_nm is not None and "z_nm" in emitters:
-            columns["z_nm"] = emitters["z_nm"] - self.z_nm[frame]
+        columns = {}
+        for name, drift in (("x_nm", self.x_nm), ("y_nm", self.y_nm), ("z_nm", self.z_nm)):
+            if drift is not None and name in emitters:
+                columns[name] = emitters[name] - _shared(emitters, name, drift[frame])
         return emitters.with_columns(**columns)
+
+
+def _shared(emitters: Emitters, name: str, drift_nm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the drift of each row, averaged over the blinks whose rows share their place."""
+    if "blink_id" not in emitters or len(emitters) == 0:
+        return drift_nm
+    _, first, index, counts = np.unique(
+        emitters["blink_id"], return_index=True, return_inverse=True, return_counts=True
+    )
+    moved = emitters[name] != emitters[name][first][index]
+    joint = np.bincount(index, moved, len(counts)) == 0
+    mean = np.bincount(index, drift_nm, len(counts)) / counts
+    return np.where(joint[index], mean[index], drift_nm)
 
 
 @dataclass(frozen=True)
