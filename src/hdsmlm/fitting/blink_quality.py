@@ -115,9 +115,9 @@ def _eliminate(window, blinks, members, on, t, gram, cross, inverse):  # type: i
 
 
 @njit(nogil=True, cache=True)
-def standard_errors(
+def standard_errors(  # type: ignore[no-untyped-def]
     window, blinks, order, rank, reach_px, place_error, photon_error, inflation, volume
-):  # type: ignore[no-untyped-def]
+):
     """Fill the standard errors of places (n, 3) and photons (n, t), and the inflation (n,).
 
     ``inflation`` is the largest ratio of the variance of a coordinate to what it would be if the
