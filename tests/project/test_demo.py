@@ -80,7 +80,7 @@ def test_demonstration_by_command_and_again_by_function(
     assert result.exit_code == 0, result.output
     listed = result.stdout.split("Where everything is:")[1].splitlines()
     paths = [Path(line.split("  ")[1].strip()) for line in listed if line.strip()]
-    assert len(paths) == 9
+    assert len(paths) == 13
     assert [path for path in paths if not path.exists()] == []
     table = (tmp_path / "result" / "emitters.csv").read_bytes()
 
@@ -88,6 +88,7 @@ def test_demonstration_by_command_and_again_by_function(
 
     assert (again.result / "emitters.csv").read_bytes() == table
     assert table.count(b"\n") == again.summary.found.emitters + 1
+    assert again.localized.localizations > 0
     scores = json.loads(again.scored.scores.read_text(encoding="utf-8"))
     assert scores["n_truth"] == again.simulated.n_emitters
     assert scores["strict_all_f1"] > scores["strict_all_chance_f1"]
