@@ -17,7 +17,11 @@ def command(
     ],
     pixel_size: Annotated[
         float | None,
-        typer.Option("--pixel-size", help="Pixel size in nm; default: the stack's metadata."),
+        typer.Option(
+            "--pixel-size-nm",
+            "--pixel-size",
+            help="Pixel size in nm; default: the stack's metadata.",
+        ),
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for spline.npz, numbers and pictures.")

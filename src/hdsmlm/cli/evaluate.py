@@ -25,7 +25,11 @@ def command(
     ] = Path("evaluation"),
     pixel_size_nm: Annotated[
         float | None,
-        typer.Option("--pixel-size-nm", help="Pixel size in nm; default: the movie's metadata."),
+        typer.Option(
+            "--pixel-size-nm",
+            "--pixel-size",
+            help="Pixel size in nm; default: from the movie or the table.",
+        ),
     ] = None,
     movie: Annotated[
         Path | None, typer.Option("--movie", help="The movie, for overlay pictures.")

@@ -55,7 +55,11 @@ def command(
     ] = None,
     pixel_size_nm: Annotated[
         float | None,
-        typer.Option(help="Pixel in the sample, nm. Default: from the movie or camera.yaml."),
+        typer.Option(
+            "--pixel-size-nm",
+            "--pixel-size",
+            help="Pixel in the sample, nm. Default: from the movie or camera.yaml.",
+        ),
     ] = None,
     frames: Annotated[
         str | None,

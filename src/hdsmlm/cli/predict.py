@@ -55,7 +55,11 @@ def command(
     ] = PrecisionChoice.f32,
     pixel_size_nm: Annotated[
         float | None,
-        typer.Option(help="Pixel in the sample, nm. Default: from the movie's metadata."),
+        typer.Option(
+            "--pixel-size-nm",
+            "--pixel-size",
+            help="Pixel in the sample, nm. Default: from the movie's metadata.",
+        ),
     ] = None,
     threshold: Annotated[
         float | None,

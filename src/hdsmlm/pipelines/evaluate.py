@@ -25,7 +25,7 @@ from hdsmlm.evaluation.report import Picture, write_report, write_scores
 from hdsmlm.evaluation.result import Evaluation, evaluate
 from hdsmlm.io.count_maps import CountMapFile
 from hdsmlm.io.movies import open_movie
-from hdsmlm.io.tables import read_table
+from hdsmlm.io.tables import read_table, read_table_info
 from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Event, Listener, silent
@@ -151,23 +151,41 @@ def evaluate_tables(
     return _write(sources, evaluation, pictures, out, config)
 
 
+def _table_pixel_size(path: Path) -> float | None:
+    """Return what the table itself says, where its kind of file says it."""
+    try:
+        return read_table_info(path).pixel_size_nm
+    except TableError:
+        return None
+
+
+def _table_shape(path: Path) -> tuple[int, int] | None:
+    """Return height and width of the movie as the table states them, or None."""
+    try:
+        info = read_table_info(path)
+    except TableError:
+        return None
+    return None if info.height is None or info.width is None else (info.height, info.width)
+
+
 def _pixel_size(
     sources: EvaluationSources, movie: MovieReader | None
 ) -> tuple[float, tuple[str, ...]]:
-    known = movie.info.pixel_size_nm if movie else None
+    known = movie.info.pixel_size_nm if movie else _table_pixel_size(sources.predicted)
+    source = "the movie's metadata" if movie else sources.predicted.name
     given = sources.pixel_size_nm
     if given is None:
         if known is None:
             raise TableError(
                 "the pixel size is needed, because tolerances and labels are in pixels, and no "
-                "movie states it; give it in nm, e.g. --pixel-size-nm 100"
+                "movie states it; give it, e.g. --pixel-size-nm 100, or the movie with --movie"
             )
-        return known, (f"Pixel size {known:g} nm from the movie's metadata.",)
+        return known, (f"Pixel size {known:g} nm from {source}.",)
     if not (math.isfinite(given) and given > 0):
         raise TableError(f"the pixel size must be positive, in nm; got {given}")
     if known is not None and abs(known / given - 1) > 0.05:
         return given, (
-            f"The movie's metadata state a pixel size of {known:g} nm; {given:g} nm was used.",
+            f"A pixel size of {known:g} nm is stated by {source}; {given:g} nm was used.",
         )
     return given, ()
 
@@ -204,6 +222,9 @@ def _field(
     if sizes:
         height, width = next(iter(sizes.values()))
         return Field(n_frames, height, width, pixel_size_nm), ()
+    said = _table_shape(sources.predicted)
+    if said is not None:
+        return Field(n_frames, *said, pixel_size_nm), ()
     height, width = (
         max(1, math.ceil(max(_largest(truth, name), _largest(predicted, name)) / pixel_size_nm))
         for name in ("y_nm", "x_nm")

@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
+from hdsmlm.config.base import parse_section
 from hdsmlm.config.localize import LocalizeConfig
 from hdsmlm.config.microscope import MicroscopeConfig, load_microscope
 from hdsmlm.config.psf import GaussianPsfConfig
@@ -40,6 +41,7 @@ from hdsmlm.inference.predictor import Predictor
 from hdsmlm.io.movies import open_movie
 from hdsmlm.io.tables import TableInfo
 from hdsmlm.normalization import fit_normalizer
+from hdsmlm.pipelines.localize_checks import range_notes, require_baseline, settle_pixel_size
 from hdsmlm.pipelines.localize_output import LocalizeSummary, Tally, Writers, check_outputs
 from hdsmlm.pipelines.predict import (
     field_of_view,
@@ -143,14 +145,11 @@ class _Run:
         self.paths = {kind: path for kind, path in paths.items() if path is not None}
         self._check_outputs()
         microscope, self.notes = _microscope(reader, job, config, listener)
-        if config.prediction.pixel_size_nm is None and microscope.pixel_size_nm is not None:
-            config = config.model_copy(
-                update={
-                    "prediction": config.prediction.model_copy(
-                        update={"pixel_size_nm": microscope.pixel_size_nm}
-                    )
-                }
-            )
+        pixel_size_nm = settle_pixel_size(
+            config.prediction.pixel_size_nm, microscope.pixel_size_nm, reader
+        )
+        prediction = config.prediction.model_copy(update={"pixel_size_nm": pixel_size_nm})
+        config = config.model_copy(update={"prediction": prediction})
         self.microscope = microscope
         self.view = field_of_view(reader, config.prediction)
         self.first, self.last = frame_range(reader, bundle, config.prediction)
@@ -162,6 +161,8 @@ class _Run:
             raise ConfigError("no point-spread function; give its width with --sigma-px")
         self.psf = build_psf(microscope.psf, self.view.pixel_size_nm)
         self.fittable = fittable_psf(self.psf, config.frames.z_range_nm)
+        require_baseline(reader, self.camera, self.first, self.last)
+        self.notes += range_notes(self.psf, bundle.manifest)
         space = config.spacetime
         margin = space.margin_frames if config.fit == "joint" else 0
         core = min(
@@ -423,7 +424,11 @@ def _microscope(
     if isinstance(given, (Path, str)):
         given = load_microscope(given)
     if job.sigma_px is not None and given is not None:
-        given = given.model_copy(update={"psf": GaussianPsfConfig(sigma_px=job.sigma_px)})
+        given = given.model_copy(
+            update={
+                "psf": parse_section(GaussianPsfConfig, {"sigma_px": job.sigma_px}, "--sigma-px")
+            }
+        )
     if given is not None and given.psf is not None:
         return given, ()
     estimate = estimate_microscope(
@@ -432,7 +437,13 @@ def _microscope(
     if given is None:
         found = estimate.require_config()
         if job.sigma_px is not None:
-            found = found.model_copy(update={"psf": GaussianPsfConfig(sigma_px=job.sigma_px)})
+            found = found.model_copy(
+                update={
+                    "psf": parse_section(
+                        GaussianPsfConfig, {"sigma_px": job.sigma_px}, "--sigma-px"
+                    )
+                }
+            )
         return found, (
             "camera and point-spread function were estimated from the movie; see "
             "`hdsmlm doctor`, and give what you know with --camera",

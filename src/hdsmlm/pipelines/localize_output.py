@@ -68,7 +68,9 @@ class LocalizeSummary:
             f"localizations      {self.localizations} in {self.frames} frames, "
             f"{self.density_per_um2:.3g} per um2 and frame",
             f"median             {self.median_photons:.0f} photons, standard error "
-            f"{self.median_uncertainty_nm:.1f} nm",
+            f"{self.median_uncertainty_nm:.1f} nm"
+            if self.localizations
+            else "nothing was found   look at the overlays of `hdsmlm predict`; check the camera",
             f"flagged            {self.flagged}",
             f"microscope         {camera.kind}, {psf.kind if psf else 'no'} PSF"
             + (f" of {psf.sigma_px:.2f} px" if isinstance(psf, GaussianPsfConfig) else ""),

@@ -1,0 +1,74 @@
+"""Does the microscope fit the movie? Asked before hours of work."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hdsmlm.bundle import BundleManifest
+from hdsmlm.errors import ConfigError
+from hdsmlm.imaging.camera import Camera
+from hdsmlm.imaging.psf import Psf
+from hdsmlm.records.movie import MovieReader
+
+SAME_PIXEL = 0.02
+"""Relative difference up to which two statements of the pixel size agree."""
+MOST_BELOW = 0.9
+"""Share of pixels below the baseline from which the baseline must be wrong."""
+_FRAMES_LOOKED_AT = 8
+
+
+def settle_pixel_size(
+    asked_nm: float | None, microscope_nm: float | None, reader: MovieReader
+) -> float | None:
+    """Return the pixel size: as asked for, else of the microscope, else of the movie.
+
+    Raises
+    ------
+    ConfigError
+        When microscope and movie contradict each other and nobody decides.
+    """
+    stated_nm = reader.info.pixel_size_nm
+    if asked_nm is not None or microscope_nm is None:
+        return asked_nm if asked_nm is not None else stated_nm
+    if stated_nm is not None and abs(stated_nm / microscope_nm - 1) > SAME_PIXEL:
+        raise ConfigError(
+            f"the camera file says that a pixel is {microscope_nm:g} nm wide, {reader.info.name} "
+            f"says {stated_nm:g} nm; decide with --pixel-size-nm"
+        )
+    return microscope_nm
+
+
+def require_baseline(reader: MovieReader, camera: Camera, first: int, last: int) -> None:
+    """Refuse a camera below whose baseline nearly the whole movie lies.
+
+    Raises
+    ------
+    ConfigError
+        When more than nine in ten pixels of some frames would hold less than no light.
+    """
+    n = min(_FRAMES_LOOKED_AT, last - first)
+    starts = np.linspace(first, last - 1, n).astype(int)
+    frames = np.concatenate([reader.read(int(t), int(t) + 1) for t in starts])
+    if not np.isfinite(frames).all():
+        return  # the window that holds them says so
+    below = float(np.mean(camera.to_photons(frames) < 0))
+    if below > MOST_BELOW:
+        dark = float(np.mean(camera.mean_adu(np.zeros(frames.shape[1:]))))
+        raise ConfigError(
+            f"{100 * below:.0f} % of the pixels of {reader.info.name} lie below the camera's grey "
+            f"value without light ({dark:.0f}; the movie's median is {np.median(frames):g}): this "
+            "is another camera, or its baseline is wrong. `hdsmlm doctor` estimates it"
+        )
+
+
+def range_notes(psf: Psf, manifest: BundleManifest) -> tuple[str, ...]:
+    """Return a warning where the PSF is wider or narrower than the model was trained on."""
+    low, high = manifest.trained_range.psf_sigma_px
+    sigma_px = float(psf.width_px(0.0))
+    if low <= sigma_px <= high:
+        return ()
+    return (
+        f"the PSF, sigma {sigma_px:.2f} px in focus, lies outside the range of model "
+        f"{manifest.name} ({low:g} to {high:g} px): few emitters may be found, and a wrong width "
+        "makes wrong photons; compare with `hdsmlm doctor`",
+    )

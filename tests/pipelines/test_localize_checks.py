@@ -1,0 +1,59 @@
+"""A microscope that does not fit the movie is refused, or said, before the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hdsmlm.bundle import load_bundle
+from hdsmlm.errors import ConfigError
+from hdsmlm.imaging.camera import IdealCamera
+from hdsmlm.imaging.psf import GaussianPsf
+from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
+from hdsmlm.pipelines.localize_checks import range_notes, require_baseline, settle_pixel_size
+from hdsmlm.records.movie import MovieInfo
+
+
+class _Movie:
+    def __init__(self, level: float, pixel_size_nm: float | None = None) -> None:
+        self.frames = np.random.default_rng(0).poisson(level, (12, 16, 16)).astype(np.uint16)
+        self.info = MovieInfo("m", (), 12, 16, 16, "uint16", pixel_size_nm)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self.frames[start:stop]
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_movie_below_the_baseline_is_refused_with_both_numbers() -> None:
+    movie = _Movie(300.0)
+    require_baseline(movie, IdealCamera(1.0, 1.0, 290.0), 0, 12)
+    with pytest.raises(ConfigError, match=r"100 % of the pixels .* \(900; .* median is 300"):
+        require_baseline(movie, IdealCamera(1.0, 1.0, 900.0), 0, 12)
+
+
+def test_contradicting_pixel_sizes_are_refused_until_somebody_decides() -> None:
+    movie = _Movie(300.0, pixel_size_nm=100.0)
+    assert settle_pixel_size(None, None, movie) == 100.0
+    assert settle_pixel_size(None, 101.0, movie) == 101.0
+    assert settle_pixel_size(160.0, 100.0, movie) == 160.0
+    with pytest.raises(ConfigError, match=r"160 nm wide, m says 100 nm; .*--pixel-size-nm"):
+        settle_pixel_size(None, 160.0, movie)
+
+
+def test_a_psf_outside_the_trained_range_is_said() -> None:
+    manifest = load_bundle("wolf").manifest
+    assert range_notes(GaussianPsf(1.3), manifest) == ()
+    assert "5.00 px" in range_notes(GaussianPsf(5.0), manifest)[0]
+
+
+@pytest.mark.parametrize("sigma_px", [-1.0, 0.0, 50.0])
+def test_an_impossible_sigma_is_one_message(tmp_path: Path, sigma_px: float) -> None:
+    job = LocalizeJob(
+        _Movie(300.0, 100.0), tmp_path / "t.csv", microscope="ideal", sigma_px=sigma_px
+    )
+    with pytest.raises(ConfigError, match="--sigma-px"):
+        localize_movie(job)
