@@ -78,7 +78,7 @@ def fourier_ring_correlation(
     rng = np.random.default_rng(config.seed)
     curves = []
     for repeat in range(config.repeats):
-        second = _halves(emitters["frame"], config.block_frames, rng)
+        second = _halves(emitters, config.block_frames, rng)
         curves.append(_correlate(tiles, side, second))
         listener(Event("frc", repeat + 1, config.repeats, "halves correlated", "splits"))
     frequency = np.arange(side // 2 + 1) / (side * config.pixel_size_nm)
@@ -143,12 +143,17 @@ def _tiles(
     return [(rows, pixel[rows]) for rows in np.split(order, bounds[1:-1])], side
 
 
-def _halves(
-    frames: NDArray[np.int32], block_frames: int, rng: np.random.Generator
-) -> NDArray[np.bool_]:
-    """Return which rows are of the second half."""
+def _halves(emitters: Emitters, block_frames: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Return which rows are of the second half; the rows of one blink stay together.
+
+    They may share a position, which would correlate the halves with itself.
+    """
+    frames, blink = emitters["frame"], np.arange(len(emitters))
+    if "blink_id" in emitters:
+        _, first, blink = np.unique(emitters["blink_id"], return_index=True, return_inverse=True)
+        frames = frames[first]
     if block_frames == 0:
-        return rng.random(len(frames)) < 0.5
+        return (rng.random(len(frames)) < 0.5)[blink]
     block = (frames - frames.min()) // block_frames
     n_blocks = int(block.max()) + 1
     if n_blocks < 4:
@@ -158,7 +163,7 @@ def _halves(
         )
     second = np.zeros(n_blocks, bool)
     second[rng.permutation(n_blocks)[: n_blocks // 2]] = True
-    return second[block]
+    return second[block][blink]
 
 
 def _correlate(
