@@ -26,6 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, SHAPE, PsfKernel, X, Y, fill_patch
+from hdsmlm.fitting.region_fit import solve as solve_factored
 
 CELL_PX = 4
 """Side of the cells in which changes of the model are noted."""
@@ -213,16 +214,7 @@ def solve(info, score, damping, dims, step):  # type: ignore[no-untyped-def]
                 log_determinant += 2.0 * math.log(lower[i, i])
             else:
                 lower[i, j] = value / lower[j, j]
-    for i in range(dims):
-        value = score[i]
-        for k in range(i):
-            value -= lower[i, k] * step[k]
-        step[i] = value / lower[i, i]
-    for i in range(dims - 1, -1, -1):
-        value = step[i]
-        for k in range(i + 1, dims):
-            value -= lower[k, i] * step[k]
-        step[i] = value / lower[i, i]
+    solve_factored(lower, dims, score, step)
     return log_determinant
 
 

@@ -167,17 +167,14 @@ class _Flags:
             flags[(z < self.psf.shape_low + edge) | (z > self.psf.shape_high - edge)] |= (
                 Flag.AT_BOUND
             )
-        flags[self._touches(self.saturated, t, x, y)] |= Flag.SATURATED
+        flags[self._saturated_near(t, x, y)] |= Flag.SATURATED
         return flags
 
-    def _touches(
-        self,
-        mask: NDArray[np.bool_] | None,
-        t: NDArray[np.intp],
-        x: NDArray[np.float64],
-        y: NDArray[np.float64],
+    def _saturated_near(
+        self, t: NDArray[np.intp], x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> NDArray[np.bool_]:
-        """Return which rows have a pixel of the mask within two PSF widths."""
+        """Return which rows have a saturated pixel within two PSF widths."""
+        mask = self.saturated
         if mask is None or not mask.any():
             return np.zeros(len(t), np.bool_)
         reach = 2 * math.ceil(2 * self.psf.sigma_px) + 1

@@ -21,12 +21,9 @@ from threadpoolctl import threadpool_limits
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
-from hdsmlm.config.base import parse_section
 from hdsmlm.config.localize import LocalizeConfig
-from hdsmlm.config.microscope import MicroscopeConfig, load_microscope
-from hdsmlm.config.psf import GaussianPsfConfig
+from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.errors import ConfigError, Interrupted, MovieError
-from hdsmlm.estimation.microscope import estimate_microscope
 from hdsmlm.fitting.frame_fit import fit_frames
 from hdsmlm.fitting.likelihood import poisson_data
 from hdsmlm.fitting.psf_kernels import fittable_psf
@@ -41,7 +38,13 @@ from hdsmlm.inference.predictor import Predictor
 from hdsmlm.io.movies import open_movie
 from hdsmlm.io.tables import TableInfo
 from hdsmlm.normalization import fit_normalizer
-from hdsmlm.pipelines.localize_checks import range_notes, require_baseline, settle_pixel_size
+from hdsmlm.pipelines.localize_microscope import (
+    calibration_sha256,
+    choose_microscope,
+    range_notes,
+    require_baseline,
+    settle_pixel_size,
+)
 from hdsmlm.pipelines.localize_output import LocalizeSummary, Tally, Writers, check_outputs
 from hdsmlm.pipelines.predict import (
     field_of_view,
@@ -53,7 +56,7 @@ from hdsmlm.postprocessing.linking import blink_table
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.movie import MovieReader
-from hdsmlm.records.provenance import Provenance, file_sha256
+from hdsmlm.records.provenance import Provenance
 from hdsmlm.simulation.recording import measured_maps
 
 STAGE = "localize"
@@ -144,7 +147,13 @@ class _Run:
         paths = {"out": job.out, "blinks": job.blinks, "alternatives": job.alternatives}
         self.paths = {kind: path for kind, path in paths.items() if path is not None}
         self._check_outputs()
-        microscope, self.notes = _microscope(reader, job, config, listener)
+        microscope, self.notes = choose_microscope(
+            reader,
+            job.microscope,
+            job.sigma_px,
+            config.prediction.pixel_size_nm,
+            listener,
+        )
         pixel_size_nm = settle_pixel_size(
             config.prediction.pixel_size_nm, microscope.pixel_size_nm, reader
         )
@@ -177,7 +186,7 @@ class _Run:
         )
         self.parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
         self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
-        self.parents |= _map_sha256(microscope)
+        self.parents |= calibration_sha256(microscope)
         self.inputs = {
             "parents": self.parents,
             "frames": [self.first, self.last, reader.info.n_frames],
@@ -414,62 +423,3 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 def _largest(frames: NDArray[np.generic]) -> float:
     """Return the grey value at which a pixel is saturated."""
     return MAX_ADU if frames.dtype.kind == "u" and frames.dtype.itemsize == 2 else np.inf
-
-
-def _microscope(
-    reader: MovieReader, job: LocalizeJob, config: LocalizeConfig, listener: Listener
-) -> tuple[MicroscopeConfig, tuple[str, ...]]:
-    """Return camera and PSF: as given, completed by an estimate where something is missing."""
-    given = job.microscope
-    if isinstance(given, (Path, str)):
-        given = load_microscope(given)
-    if job.sigma_px is not None and given is not None:
-        given = given.model_copy(
-            update={
-                "psf": parse_section(GaussianPsfConfig, {"sigma_px": job.sigma_px}, "--sigma-px")
-            }
-        )
-    if given is not None and given.psf is not None:
-        return given, ()
-    estimate = estimate_microscope(
-        reader, config.prediction.pixel_size_nm or reader.info.pixel_size_nm, listener=listener
-    )
-    if given is None:
-        found = estimate.require_config()
-        if job.sigma_px is not None:
-            found = found.model_copy(
-                update={
-                    "psf": parse_section(
-                        GaussianPsfConfig, {"sigma_px": job.sigma_px}, "--sigma-px"
-                    )
-                }
-            )
-        return found, (
-            "camera and point-spread function were estimated from the movie; see "
-            "`hdsmlm doctor`, and give what you know with --camera",
-            *estimate.warnings,
-        )
-    if estimate.sigma_px is None:
-        raise ConfigError(
-            "the camera file names no point-spread function and the movie does not tell its "
-            "width; give it with --sigma-px"
-        )
-    psf = GaussianPsfConfig(sigma_px=estimate.sigma_px.value)
-    return given.model_copy(update={"psf": psf}), (
-        f"the width of the point-spread function, {psf.sigma_px:.2f} px, was estimated from the "
-        "movie; give what you know with --sigma-px",
-    )
-
-
-def _map_sha256(microscope: MicroscopeConfig) -> dict[str, str]:
-    """Return the hashes of the measured maps and of the PSF calibration."""
-    sections = (
-        microscope.camera.model_dump(),
-        microscope.psf.model_dump() if microscope.psf else {},
-    )
-    files = {name: path for section in sections for name, path in section.items() if path}
-    return {
-        f"calibration {name}": file_sha256(path)
-        for name, path in files.items()
-        if isinstance(path, Path)
-    }

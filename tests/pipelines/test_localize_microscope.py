@@ -12,7 +12,7 @@ from hdsmlm.errors import ConfigError
 from hdsmlm.imaging.camera import IdealCamera
 from hdsmlm.imaging.psf import GaussianPsf
 from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
-from hdsmlm.pipelines.localize_checks import range_notes, require_baseline, settle_pixel_size
+from hdsmlm.pipelines.localize_microscope import range_notes, require_baseline, settle_pixel_size
 from hdsmlm.records.movie import MovieInfo
 
 

@@ -1,20 +1,84 @@
-"""Does the microscope fit the movie? Asked before hours of work."""
+"""Camera, PSF and pixel size of a run: given or estimated, and whether they fit the movie."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 
 from hdsmlm.bundle import BundleManifest
+from hdsmlm.config.base import parse_section
+from hdsmlm.config.microscope import MicroscopeConfig, load_microscope
+from hdsmlm.config.psf import GaussianPsfConfig
 from hdsmlm.errors import ConfigError
+from hdsmlm.estimation.microscope import estimate_microscope
 from hdsmlm.imaging.camera import Camera
 from hdsmlm.imaging.psf import Psf
+from hdsmlm.records.events import Listener, silent
 from hdsmlm.records.movie import MovieReader
+from hdsmlm.records.provenance import file_sha256
 
 SAME_PIXEL = 0.02
 """Relative difference up to which two statements of the pixel size agree."""
 MOST_BELOW = 0.9
 """Share of pixels below the baseline from which the baseline must be wrong."""
 _FRAMES_LOOKED_AT = 8
+
+
+def choose_microscope(
+    reader: MovieReader,
+    given: MicroscopeConfig | Path | str | None,
+    sigma_px: float | None,
+    pixel_size_nm: float | None = None,
+    listener: Listener = silent,
+) -> tuple[MicroscopeConfig, tuple[str, ...]]:
+    """Return camera and PSF, as given or estimated from the movie, and notes for the user.
+
+    Raises
+    ------
+    ConfigError
+        For impossible values, or when neither the user nor the movie tells camera or PSF.
+    """
+    psf = None
+    if sigma_px is not None:
+        psf = parse_section(GaussianPsfConfig, {"sigma_px": sigma_px}, "--sigma-px")
+    if isinstance(given, (Path, str)):
+        given = load_microscope(given)
+    if given is not None and psf is not None:
+        given = given.model_copy(update={"psf": psf})
+    if given is not None and given.psf is not None:
+        return given, ()
+    estimate = estimate_microscope(
+        reader, pixel_size_nm or reader.info.pixel_size_nm, listener=listener
+    )
+    if given is None:
+        found = estimate.require_config()
+        return found if psf is None else found.model_copy(update={"psf": psf}), (
+            "camera and point-spread function were estimated from the movie; see "
+            "`hdsmlm doctor`, and give what you know with --camera",
+            *estimate.warnings,
+        )
+    if estimate.sigma_px is None:
+        raise ConfigError(
+            "the camera file names no point-spread function and the movie does not tell its "
+            "width; give it with --sigma-px"
+        )
+    psf = GaussianPsfConfig(sigma_px=estimate.sigma_px.value)
+    return given.model_copy(update={"psf": psf}), (
+        f"the width of the point-spread function, {psf.sigma_px:.2f} px, was estimated from the "
+        "movie; give what you know with --sigma-px",
+    )
+
+
+def calibration_sha256(microscope: MicroscopeConfig) -> dict[str, str]:
+    """Return the hashes of the measured maps and of the PSF calibration that a microscope names."""
+    sections = [part for part in (microscope.camera, microscope.psf) if part is not None]
+    return {
+        f"calibration {name}": file_sha256(value)
+        for section in sections
+        for name, value in section.model_dump().items()
+        if isinstance(value, Path)
+    }
 
 
 def settle_pixel_size(
