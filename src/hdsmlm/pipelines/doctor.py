@@ -14,8 +14,10 @@ from hdsmlm.bundle.manifest import TrainedRange
 from hdsmlm.config.base import section_to_yaml
 from hdsmlm.config.camera import ScmosConfig
 from hdsmlm.config.microscope import MicroscopeConfig
+from hdsmlm.errors import ConfigError, MovieError
 from hdsmlm.estimation.calibrated import baseline_of
 from hdsmlm.estimation.camera import CameraEstimate, Kind
+from hdsmlm.estimation.domain import DomainGap
 from hdsmlm.estimation.drift import Drift, drift
 from hdsmlm.estimation.microscope import MicroscopeEstimate, estimate_microscope
 from hdsmlm.inference.engines import build_engine
@@ -24,6 +26,7 @@ from hdsmlm.io.calibration import CameraMaps, read_camera_maps
 from hdsmlm.io.movies import ArrayMovie, open_movie
 from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.normalization import fit_normalizer
+from hdsmlm.pipelines.domain_gap import gap_to_bundle
 from hdsmlm.records.count_map import expected_count
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.movie import MovieInfo, MovieReader
@@ -109,6 +112,8 @@ class DoctorReport:
         Where the camera was written.
     warnings : tuple of str
         All warnings.
+    gap : DomainGap, str or None
+        How far the movie is from what the model was trained on, or why that cannot be told.
     """
 
     info: MovieInfo
@@ -118,6 +123,7 @@ class DoctorReport:
     trial: Trial | None
     camera_file: Path | None = None
     warnings: tuple[str, ...] = field(default=())
+    gap: DomainGap | str | None = None
 
     def density(self, per_frame: float, shape: tuple[int, int]) -> str:
         """Return a count per frame as a density, where the pixel size is known."""
@@ -150,6 +156,7 @@ class DoctorReport:
             rows.append(
                 _row("run time", f"{minutes:.1f} min for hdsmlm predict with {self.trial.model}")
             )
+        rows += self._gap_rows()
         rows += [f"cannot be told: {text}" for text in found.unknown]
         if found.camera is not None:
             rows += [f"assumed: {text}" for text in found.camera.assumptions]
@@ -157,6 +164,15 @@ class DoctorReport:
         if self.camera_file is not None:
             rows.append(_row("written", str(self.camera_file)))
         return "\n".join(rows) + "\n"
+
+    def _gap_rows(self) -> list[str]:
+        if self.gap is None:
+            return []
+        if isinstance(self.gap, str):
+            return [_row("domain gap", f"cannot be told: {self.gap}")]
+        first, *others = self.gap.rows()
+        head = first if self.trial is None else f"{first} ({self.trial.model})"
+        return [_row("domain gap", head), *(_row("", text) for text in others)]
 
     def _spot_rows(self) -> list[str]:
         rows, spots = [], self.estimate.spots
@@ -194,17 +210,19 @@ def examine_movie(job: DoctorJob, listener: Listener = silent) -> DoctorReport:
         pixel_size_nm = job.pixel_size_nm or reader.info.pixel_size_nm
         estimate = estimate_microscope(reader, pixel_size_nm, job.kind, listener, maps)
         sigma = 1.3 if estimate.sigma_px is None else estimate.sigma_px.value
-        listener(Event(STAGE, 0, 2, "drift", unit="steps"))
+        listener(Event(STAGE, 0, 3, "drift", unit="steps"))
         moved = drift(reader, sigma)
-        listener(Event(STAGE, 1, 2, "trial run", unit="steps"))
+        listener(Event(STAGE, 1, 3, "trial run", unit="steps"))
         trial = None if bundle is None else _trial(reader, bundle)
-        listener(Event(STAGE, 2, 2, "done", unit="steps"))
+        listener(Event(STAGE, 2, 3, "domain gap", unit="steps"))
+        gap = None if bundle is None else _gap(estimate, bundle)
+        listener(Event(STAGE, 3, 3, "done", unit="steps"))
     report = DoctorReport(reader.info, estimate, moved, pixel_size_nm, trial)
     camera_file = None
     if job.out is not None and estimate.config is not None:
         camera_file = _write(job.out, estimate.config, maps, estimate)
     return DoctorReport(
-        reader.info, estimate, moved, pixel_size_nm, trial, camera_file, _warnings(report)
+        reader.info, estimate, moved, pixel_size_nm, trial, camera_file, _warnings(report), gap
     )
 
 
@@ -242,6 +260,13 @@ def _trial(reader: MovieReader, bundle: Bundle) -> Trial | None:
     seconds = time.perf_counter() - begin
     per_frame = float(counts.sum(dtype=np.float64)) / n_frames
     return Trial(manifest.name, per_frame, seconds / n_frames, manifest.trained_range)
+
+
+def _gap(estimate: MicroscopeEstimate, bundle: Bundle) -> DomainGap | str:
+    try:
+        return gap_to_bundle(estimate.sample, bundle)
+    except (MovieError, ConfigError) as error:
+        return str(error)
 
 
 def _warnings(report: DoctorReport) -> tuple[str, ...]:

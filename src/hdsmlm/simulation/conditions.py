@@ -206,12 +206,12 @@ def _draw_light(
     for _ in range(50):
         photons = _log(rng, config.photons)
         background = _log(rng, config.background.photons)
-        if _median_snr(camera, photons, background, sigma_px) >= config.min_median_snr:
+        if median_snr(camera, photons, background, sigma_px) >= config.min_median_snr:
             break
     return photons, background
 
 
-def _median_snr(camera: CameraConfig, photons: float, background: float, sigma_px: float) -> float:
+def median_snr(camera: CameraConfig, photons: float, background: float, sigma_px: float) -> float:
     """Return the SNR of imaging.snr for an emitter in the middle of a pixel of a median camera.
 
     It has its own terms because it decides whether light is drawn again: there is no camera yet,
