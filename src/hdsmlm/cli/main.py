@@ -12,6 +12,7 @@ import hdsmlm
 from hdsmlm.errors import HdsmlmError, Interrupted
 
 from hdsmlm.cli import filter as filter_  # isort: skip
+from hdsmlm.cli import bin as bin_  # isort: skip
 from hdsmlm.cli import (  # isort: skip
     calibrate,
     convert,
@@ -56,6 +57,7 @@ app = typer.Typer(
 for name, module in (
     ("doctor", doctor),
     ("simulate", simulate),
+    ("bin", bin_),
     ("train", train),
     ("predict", predict),
     ("localize", localize),

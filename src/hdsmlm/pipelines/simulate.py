@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tifffile
 import yaml
 from numpy.typing import NDArray
 
@@ -17,15 +16,15 @@ from hdsmlm.config.camera import ScmosConfig
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.psf import DiffractionPsfConfig
 from hdsmlm.config.simulation import MovieConfig
+from hdsmlm.io.movies.writing import write_tiff_movie
 from hdsmlm.io.tables import TableWriter, open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
 from hdsmlm.simulation.conditions import Conditions, draw_conditions
 from hdsmlm.simulation.recording import TRUTH_COLUMNS, Recording
-from hdsmlm.units import NM_PER_UM, density_per_um2
+from hdsmlm.units import density_per_um2
 
-_BIGTIFF_BYTES = 3_900_000_000
 MOVIE_FILE = "movie.tif"
 _MOVIE_STREAM = 3_000_000_019
 """Part of the seed that keeps movies apart from scenes: no run draws a scene of this index."""
@@ -104,7 +103,7 @@ def simulate_movie(
     movie, table = out / MOVIE_FILE, out / "truth.csv"
     with open_table_writer(table, TRUTH_COLUMNS) as truth, atomic_path(movie) as temporary:
         pixel_size_nm = conditions.pixel_size_nm
-        _write_tiff(temporary, frames(truth), (config.frames, *shape), pixel_size_nm)
+        write_tiff_movie(temporary, frames(truth), (config.frames, *shape), pixel_size_nm)
     density = density_per_um2(n_emitters / config.frames, *shape, pixel_size_nm)
     result = SimulatedMovie(
         movie, table, out / "parameters.yaml", out / "camera.yaml", density, n_emitters
@@ -142,36 +141,3 @@ def _microscope(conditions: Conditions) -> MicroscopeConfig:
     return MicroscopeConfig(
         camera=camera, psf=psf, pixel_size_nm=conditions.pixel_size_nm, notes=notes
     )
-
-
-def _write_tiff(
-    path: Path,
-    frames: Iterator[NDArray[np.uint16]],
-    shape: tuple[int, int, int],
-    pixel_size_nm: float,
-) -> None:
-    """Write an ImageJ stack, or OME in BigTIFF where the classic format is too small."""
-    big = 2 * shape[0] * shape[1] * shape[2] > _BIGTIFF_BYTES
-    pixel_um = pixel_size_nm / NM_PER_UM
-    if big:
-        metadata = {
-            "axes": "TYX",
-            "PhysicalSizeX": pixel_um,
-            "PhysicalSizeXUnit": "µm",
-            "PhysicalSizeY": pixel_um,
-            "PhysicalSizeYUnit": "µm",
-        }
-        with tifffile.TiffWriter(path, bigtiff=True, ome=True) as writer:
-            writer.write(
-                frames, shape=shape, dtype="uint16", photometric="minisblack", metadata=metadata
-            )
-        return
-    with tifffile.TiffWriter(path, imagej=True) as writer:
-        writer.write(
-            frames,
-            shape=shape,
-            dtype="uint16",
-            photometric="minisblack",
-            resolution=(1 / pixel_um, 1 / pixel_um),
-            metadata={"axes": "TYX", "unit": "um"},
-        )

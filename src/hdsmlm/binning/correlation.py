@@ -1,0 +1,111 @@
+"""How long blinks are remembered: the autocorrelation of the on-frames of linked blinks.
+
+``C(τ) = (pairs of localizations of one blink that lie τ frames apart) / (localizations whose frame
+plus τ is still in the movie)``: the probability that an emitter which is on now is on, within the
+same blink, τ frames later; C(0) = 1. For exponential on-times of mean m it is exp(-τ/m) where
+frames are short. Its standard error treats blinks as independent (ratio estimator; Cochran,
+Sampling Techniques, 1977).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hdsmlm.errors import MovieError
+from hdsmlm.records.emitters import Emitters
+
+MIN_ROWS = 20
+"""Localizations that a value of the autocorrelation must rest on."""
+_ONE_SIDED_95 = 1.645
+
+
+@dataclass(frozen=True)
+class BlinkCorrelation:
+    """The autocorrelation of a movie's blinks.
+
+    Parameters
+    ----------
+    value, error : array, shape (n_lags,)
+        C(0), C(1), ... and their standard errors.
+    n_blinks : int
+        Blinks that it rests on.
+    n_frames : int
+        Frames of the movie.
+    """
+
+    value: NDArray[np.float64]
+    error: NDArray[np.float64]
+    n_blinks: int
+    n_frames: int
+
+    def lag_frames(self, level: float) -> int:
+        """Return the smallest lag at which C, with its upper 95 % limit, is at most ``level``.
+
+        Raises
+        ------
+        MovieError
+            When it does not fall that far within the movie; says what to do.
+        """
+        low = np.flatnonzero(self.value + _ONE_SIDED_95 * self.error <= level)
+        if low.size:
+            return max(int(low[0]), 1)
+        last = len(self.value) - 1
+        seen = (
+            f"after {last} frames an emitter that is on is still on with a probability of "
+            f"{self.value[-1]:.2f} (at most {level:g} is wanted)"
+        )
+        raise MovieError(
+            f"the correlation time of the blinks is longer than the movie's {self.n_frames} frames "
+            f"tell: {seen}, from {self.n_blinks} blinks. Give a longer movie, or --lag if you know "
+            "the on-time, or --augment to separate the same blink in space instead of time"
+        )
+
+
+def blink_correlation(
+    emitters: Emitters, n_frames: int, max_lag_frames: int = 1000
+) -> BlinkCorrelation:
+    """Return the autocorrelation of linked blinks.
+
+    Parameters
+    ----------
+    emitters : Emitters
+        Localizations with ``blink_id``; a blink has one row per frame at most.
+    n_frames : int
+        Frames of the movie.
+    max_lag_frames : int, optional
+        Longest lag.
+
+    Raises
+    ------
+    MovieError
+        When there are too few localizations to tell anything.
+    """
+    if len(emitters) < MIN_ROWS:
+        raise MovieError(
+            f"the blinks of this movie cannot be measured: it has {len(emitters)} sound "
+            f"localizations, at least {MIN_ROWS} are needed. Look at it with `hdsmlm doctor`, or "
+            "give the lag with --lag"
+        )
+    frame = emitters["frame"].astype(np.int64)
+    _, blink = np.unique(emitters["blink_id"], return_inverse=True)
+    n_blinks = int(blink.max()) + 1
+    stride = n_frames + max_lag_frames + 1
+    keys = np.unique(blink * stride + frame)
+    blink, frame = np.divmod(keys, stride)
+    values, errors = [1.0], [0.0]
+    for lag in range(1, min(max_lag_frames, n_frames - 1) + 1):
+        at_risk = frame + lag < n_frames
+        if at_risk.sum() < MIN_ROWS:
+            break
+        again = np.isin(keys[at_risk] + lag, keys, assume_unique=True)
+        pairs = np.bincount(blink[at_risk], again, n_blinks)
+        rows = np.bincount(blink[at_risk], minlength=n_blinks)
+        value = pairs.sum() / rows.sum()
+        errors.append(float(np.sqrt(np.sum((pairs - value * rows) ** 2)) / rows.sum()))
+        values.append(float(value))
+        if value == 0.0:
+            break
+    return BlinkCorrelation(np.array(values), np.array(errors), n_blinks, n_frames)

@@ -1,0 +1,121 @@
+"""Which localizations of the sparse frames are labels, and which are doubtful spots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from hdsmlm.config.binning import SoundConfig
+from hdsmlm.errors import MovieError, TableError
+from hdsmlm.records.emitters import Emitters
+from hdsmlm.records.flags import Flag
+
+WANTED = ("photons", "uncertainty_x_nm", "uncertainty_y_nm", "log_likelihood_ratio")
+"""Columns that the filter needs beside the positions."""
+_SPOILT = (
+    Flag.NOT_CONVERGED
+    | Flag.AT_BOUND
+    | Flag.NEAR_BORDER
+    | Flag.SATURATED
+    | Flag.AMBIGUOUS
+    | Flag.DEGENERATE
+    | Flag.BAD_PIXEL
+)
+
+
+@dataclass(frozen=True)
+class SoundSpots:
+    """Outcome of :func:`split_sound`.
+
+    Parameters
+    ----------
+    sound : array of bool, shape (n,)
+        Which candidates are beyond doubt.
+    crowded : array of bool, shape (n,)
+        Which have a neighbour that is too near.
+    """
+
+    sound: NDArray[np.bool_]
+    crowded: NDArray[np.bool_]
+
+    @property
+    def crowded_share(self) -> float:
+        """Share of the candidates with a neighbour that is too near."""
+        return float(self.crowded.mean()) if len(self.crowded) else 0.0
+
+
+def split_sound(
+    candidates: Emitters, sigma_px: float, pixel_size_nm: float, config: SoundConfig
+) -> SoundSpots:
+    """Apply the strict filter to the candidates of all frames.
+
+    Parameters
+    ----------
+    candidates : Emitters
+        Localizations with the columns :data:`WANTED`, and ``flags`` and ``probability`` where there
+        are any.
+    sigma_px : float
+        Standard deviation of the PSF.
+    pixel_size_nm : float
+        Side of a pixel.
+    config : SoundConfig
+        Limits.
+
+    Raises
+    ------
+    TableError
+        When a column is missing.
+    """
+    missing = [name for name in WANTED if name not in candidates]
+    if missing:
+        raise TableError(
+            f"the localizations lack the column {', '.join(missing)}, by which sound spots are "
+            "told from doubtful ones; localize with `hdsmlm localize --fit frame`"
+        )
+    limit_nm = config.max_uncertainty_px * pixel_size_nm
+    sound = candidates["log_likelihood_ratio"] >= config.min_log_likelihood_ratio
+    for axis in ("x", "y"):
+        sound &= candidates[f"uncertainty_{axis}_nm"] <= limit_nm  # false for NaN too
+    if "flags" in candidates:
+        sound &= (candidates["flags"] & int(_SPOILT)) == 0
+    if "probability" in candidates:
+        sound &= candidates["probability"] >= config.min_probability
+    serious = candidates["log_likelihood_ratio"] >= config.neighbour_log_likelihood_ratio
+    reach_nm = config.min_distance_sigmas * sigma_px * pixel_size_nm
+    crowded = np.zeros(len(candidates), bool)
+    crowded[serious] = _crowded(candidates.select(serious), reach_nm)
+    return SoundSpots(sound & ~crowded, crowded)
+
+
+def require_sparse(spots: SoundSpots, max_share: float, per_um2: float) -> None:
+    """Refuse a movie whose spots overlap.
+
+    Raises
+    ------
+    MovieError
+        With the density and what to do.
+    """
+    if spots.crowded_share > max_share:
+        raise MovieError(
+            f"the movie is too dense to bin: {100 * spots.crowded_share:.0f} % of its spots have a "
+            f"neighbour within reach of their PSF (at most {100 * max_share:.0f} % may), at "
+            f"{per_um2:.2g} candidates per um2 and frame. Bin a sparser movie, for instance a "
+            "later part of this one, or raise max_doubtful_share if you accept few labels"
+        )
+
+
+def _crowded(candidates: Emitters, reach_nm: float) -> NDArray[np.bool_]:
+    """Return which rows have another one of their frame within ``reach_nm``."""
+    crowded = np.zeros(len(candidates), bool)
+    if not len(candidates) or reach_nm <= 0:
+        return crowded
+    # One tree for all frames: a third axis on which frames lie further apart than the reach.
+    place = np.column_stack(
+        [candidates["x_nm"], candidates["y_nm"], candidates["frame"] * (2.0 * reach_nm)]
+    )
+    pairs = cKDTree(place).query_pairs(reach_nm, output_type="ndarray")
+    crowded[pairs.ravel()] = True
+    return crowded
