@@ -82,3 +82,32 @@ def test_labels_hold_every_reliable_emitter_inside_once(rows):
     counts, _ = np.histogramdd(points, edges)
     np.testing.assert_array_equal(labels.classes, np.minimum(counts, 3))
     assert (labels.weights[labels.classes > 0] == 1).all()
+
+
+def test_everything_around_a_doubtful_spot_is_ignored():
+    """A reliable emitter there as well: keeping it alone would teach too many."""
+    spot = _table([3.5], [3.5], [9.0])
+    truth = _table([4.5, 6.5], [3.5, 3.5], [9.0, 9.0])
+    labels = count_labels(truth, (1, 9, 9), PIXEL_NM, spot)
+    ignored = labels.weights[0] == 0
+    assert ignored.sum() == 25
+    assert ignored[1:6, 1:6].all()
+    assert labels.weights[0, 3, 6] == 1
+    assert labels.classes[0, 3, 6] == 1
+
+
+def test_doubtful_spot_beyond_the_rim_reaches_in():
+    spot = _table([-0.5, 30.0], [4.5, 4.5], [9.0, 9.0])
+    labels = count_labels(Emitters.empty(), (1, 9, 9), PIXEL_NM, spot)
+    np.testing.assert_array_equal(labels.weights[0, 2:7, :2], 0)
+    assert labels.weights.sum() == 81 - 10
+
+
+@given(st.lists(st.tuples(PLACES, PLACES), max_size=6), st.lists(st.tuples(PLACES, PLACES)))
+def test_doubt_takes_weight_and_never_gives_it(truth, spots):
+    table = _table([x for x, _ in truth], [y for _, y in truth], [5.0] * len(truth))
+    doubtful = _table([x for x, _ in spots], [y for _, y in spots], [5.0] * len(spots))
+    sure = count_labels(table, (1, 8, 8), PIXEL_NM)
+    labels = count_labels(table, (1, 8, 8), PIXEL_NM, doubtful)
+    np.testing.assert_array_equal(labels.classes, sure.classes)
+    assert (labels.weights <= sure.weights).all()

@@ -6,8 +6,9 @@ import pytest
 from hdsmlm.inference.predictor import calibrate as correct_confidence
 from hdsmlm.labels.counts import Labels
 from hdsmlm.pipelines.calibrate import fit_confidence
-from hdsmlm.pipelines.validation import LabelledScene, cross_entropy
+from hdsmlm.pipelines.validation import cross_entropy
 from hdsmlm.records.emitters import Emitters
+from hdsmlm.training.patches import LabelledScene
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from hdsmlm.config.run import RunConfig
 from hdsmlm.labels.counts import count_labels
 from hdsmlm.normalization import normalizer_of_array
 from hdsmlm.simulation.scene import SceneSampler
-from hdsmlm.training.feed import SampleFeed, draw_group, patches_of_scene
+from hdsmlm.training.feed import SampleFeed, draw_group
+from hdsmlm.training.patches import patches_of_scene
 
 
 def _with(config: RunConfig, **training) -> RunConfig:

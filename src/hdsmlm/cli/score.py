@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from hdsmlm.config.prediction import PredictionConfig
 
 
 def command(
@@ -15,25 +18,43 @@ def command(
     scenes: Annotated[
         int, typer.Option(min=1, help="Scenes per case; the headline is stated for 4.")
     ] = 4,
+    binned: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Folder of `hdsmlm bin` to score on instead of the test set; may be repeated."
+        ),
+    ] = None,
+    all_sequences: Annotated[
+        bool,
+        typer.Option(help="With --binned: also the sequences that training may have learnt from."),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON here.")] = None,
 ) -> None:
-    """Score a model on the fixed simulated test set, by density, camera, photons and SNR."""
-    import json
+    """Score a model on the fixed simulated test set, or on binned recordings."""
+    from hdsmlm.config.base import parse_section
+    from hdsmlm.config.prediction import PredictionConfig
+    from hdsmlm.errors import ConfigError
 
+    choice = parse_section(
+        PredictionConfig, {"engine": engine, "precision": precision}, "hdsmlm score"
+    )
+    if binned:
+        _score_folders(model, choice, binned, all_sequences, out)
+    elif all_sequences:
+        raise ConfigError("--all-sequences belongs to folders; give them with --binned")
+    else:
+        _score_test_set(model, choice, scenes, out)
+
+
+def _score_test_set(model: str, choice: PredictionConfig, scenes: int, out: Path | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from hdsmlm.bundle import load_bundle
     from hdsmlm.cli.progress import progress_bar
-    from hdsmlm.config.base import parse_section
-    from hdsmlm.config.prediction import PredictionConfig
     from hdsmlm.config.test_set import TestSetConfig
-    from hdsmlm.io.writing import atomic_path
     from hdsmlm.pipelines.test_set import score_bundle
 
-    choice = parse_section(
-        PredictionConfig, {"engine": engine, "precision": precision}, "hdsmlm score"
-    )
     test_set = TestSetConfig(scenes_per_case=scenes)
     with progress_bar() as listener:
         scores = score_bundle(
@@ -54,6 +75,52 @@ def command(
     )
     by_snr = ", ".join(f"{part.label}: {part.score.recall:.3f}" for part in scores.by_snr)
     console.print(f"recall by SNR: {by_snr}")
+    _write(scores.to_dict(), out)
+
+
+def _score_folders(
+    model: str,
+    choice: PredictionConfig,
+    folders: list[Path],
+    all_sequences: bool,
+    out: Path | None,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hdsmlm.bundle import load_bundle
+    from hdsmlm.cli.progress import progress_bar
+    from hdsmlm.pipelines.score_binned import choose_sequences, score_binned
+
+    bundle = load_bundle(model)
+    choices = choose_sequences(folders, all_sequences)
+    with progress_bar() as listener:
+        scores = score_binned(bundle, choices, choice.engine, choice.precision, listener)
+    table = Table(
+        "source", "sequences", "emitters/µm²", "F1", "recall", "precision", "chance F1", "loss",
+        "count bias", "count error", "ignored",
+    )  # fmt: skip
+    for score in scores:
+        found = score.detection
+        table.add_row(
+            score.name,
+            str(score.n_sequences),
+            f"{score.density_per_um2:.2f}",
+            *(f"{v:.3f}" for v in (found.f1, found.recall, found.precision, score.chance_f1)),
+            f"{score.loss:.4f}",
+            f"{score.count_bias:+.3f}",
+            f"{score.count_error:.3f}",
+            f"{score.doubt_share:.1%}",
+        )
+    Console().print(table)
+    _write({score.name: score.to_dict() for score in scores}, out)
+
+
+def _write(values: dict[str, Any], out: Path | None) -> None:
+    import json
+
+    from hdsmlm.io.writing import atomic_path
+
     if out is not None:
         with atomic_path(out) as temporary:
-            temporary.write_text(json.dumps(scores.to_dict(), indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")

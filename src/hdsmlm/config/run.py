@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from hdsmlm.config.base import Section
+from hdsmlm.config.data import DataConfig
 from hdsmlm.config.network import NetworkConfig
 from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.config.simulation import SimulationConfig
@@ -18,6 +19,8 @@ class RunConfig(Section):
     """Name of the model; its bundle folder and its runs carry it."""
     simulation: SimulationConfig = SimulationConfig()
     """What the virtual microscopes look like."""
+    data: DataConfig = DataConfig()
+    """What is learnt from: the simulator alone, or with binned recordings."""
     normalization: NormalizationConfig = NormalizationConfig()
     """Percentile clip and scaling."""
     network: NetworkConfig = NetworkConfig()

@@ -15,8 +15,9 @@ from scipy.optimize import minimize_scalar
 
 from hdsmlm.config.prediction import CalibrationConfig, DecodingConfig
 from hdsmlm.inference.predictor import calibrate as correct_confidence
-from hdsmlm.pipelines.validation import LabelledScene, Network, cross_entropy, score_tier1
+from hdsmlm.pipelines.validation import Network, cross_entropy, score_tier1
 from hdsmlm.records.events import Event, Listener, silent
+from hdsmlm.training.patches import LabelledScene
 
 THRESHOLDS = tuple(round(0.30 + 0.05 * k, 2) for k in range(11))
 KERNEL_SIGMAS_PX = (0.5, 0.7, 0.9)

@@ -1,14 +1,15 @@
 """Train a model: samples on the fly, validation, tracking, checkpoints, and at the end a bundle.
 
-The run folder holds ``config.yaml`` (every field), ``checkpoint.npz``, ``validation.json`` and
-pictures, and in the end ``bundle/``.
+The run folder holds ``config.yaml`` (every field), ``sources.json`` (hashes of the binned
+recordings that it learns from), ``checkpoint.npz``, ``validation.json`` and pictures, and in the
+end ``bundle/``.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.tracking.mlflow_tracker import MlflowTracker
 from hdsmlm.tracking.tracker import NullTracker, Tracker
 from hdsmlm.training.feed import VALIDATION_SEED
+from hdsmlm.training.sources import OpenSource, open_sources
 from hdsmlm.training.trainer import (
     MetricSink,
     Trainer,
@@ -32,6 +34,7 @@ from hdsmlm.training.trainer import (
 )
 
 CONFIG = "config.yaml"
+SOURCES = "sources.json"
 HISTORY = "validation.json"
 PICTURES = "validation"
 BUNDLE = "bundle"
@@ -86,19 +89,21 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
     Raises
     ------
     ConfigError
-        When the folder holds a run with another configuration.
+        When a source of the run is missing, damaged or does not fit, or the folder holds a run with
+        another configuration or other data.
     OutputError
         When the folder cannot be written, or to overwrite it is asked but it holds no run.
     """
     config, folder = request.config, request.folder
+    sources = open_sources(config, verify=True)
     if request.overwrite:
         _remove_run(folder)
     output_folder(folder)
     check_same_run(config, folder)
-    with atomic_path(folder / CONFIG) as temporary:
-        temporary.write_text(section_to_yaml(config), encoding="utf-8")
+    check_same_data(sources, folder)
+    _write_plan(config, sources, folder)
     listener(Event("validate", 0, config.training.validation.scenes, "drawing scenes", "scenes"))
-    validation = ValidationSet(config, VALIDATION_SEED)
+    validation = ValidationSet(config, VALIDATION_SEED, sources)
 
     def validate(network: Network) -> Mapping[str, float]:
         scores = validation.score(network)
@@ -111,12 +116,13 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
     trainer.progress.tracking_id, sink.target = tracker.run_id, tracker.log_metrics
     tracker.log_params(config.model_dump(mode="json"))
     tracker.log_params({"backend": trainer.backend, "weights": trainer.n_weights})
+    tracker.log_params(mixture_params(config, sources))
     complete, bundle = False, None
     try:
         outcome = trainer.run(TrainingLimits(request.max_minutes))
         if outcome.complete:
             network = trainer.finished(outcome)
-            bundle = finish_run(trainer, network, folder / BUNDLE, listener)
+            bundle = finish_run(trainer, network, folder / BUNDLE, sources, listener)
             _record_bundle(tracker, bundle, outcome.progress.step)
         complete = outcome.complete
     finally:
@@ -126,6 +132,25 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
                 tracker.log_file(path)
         tracker.close(complete)
     return RunResult(outcome, bundle)
+
+
+def mixture_params(config: RunConfig, sources: Sequence[OpenSource]) -> dict[str, Any]:
+    """Return what the record of a run says about its data: the shares, and which recordings."""
+    shares = zip(config.data.names, config.data.weights, strict=True)
+    params: dict[str, Any] = {"mixture": ", ".join(f"{name} {share:.3g}" for name, share in shares)}
+    for source in sources:
+        params[f"source.{source.identity.name}"] = (
+            f"movie {source.identity.movie_sha256[:16]}, truth {source.identity.truth_sha256[:16]}"
+        )
+    return params
+
+
+def _write_plan(config: RunConfig, sources: Sequence[OpenSource], folder: Path) -> None:
+    with atomic_path(folder / CONFIG) as temporary:
+        temporary.write_text(section_to_yaml(config), encoding="utf-8")
+    with atomic_path(folder / SOURCES) as temporary:
+        records = [source.identity.to_dict() for source in sources]
+        temporary.write_text(json.dumps(records, indent=1), encoding="utf-8")
 
 
 class _LateSink:
@@ -164,12 +189,16 @@ def check_same_run(config: RunConfig, folder: Path) -> None:
     Raises
     ------
     ConfigError
-        When a field that shapes the result differs; names the fields.
+        When a field that shapes the result differs; names the fields. Binned sources may have been
+        moved: :func:`check_same_data` looks at what they hold.
     """
     path = folder / CONFIG
     if not path.exists():
         return
-    before, now = load_section(RunConfig, path).model_dump(), config.model_dump()
+    configs = (load_section(RunConfig, path), config)
+    before, now = (
+        one.model_copy(update={"data": one.data.without_places()}).model_dump() for one in configs
+    )
     for values in (before, now):
         for key in FREE_TO_CHANGE:
             values["training"].pop(key)
@@ -178,6 +207,28 @@ def check_same_run(config: RunConfig, folder: Path) -> None:
         raise ConfigError(
             f"{folder} holds a run with another configuration ({changed}); continue it with "
             f"its own {CONFIG}, choose another --out, or give --overwrite to start afresh"
+        )
+
+
+def check_same_data(sources: Sequence[OpenSource], folder: Path) -> None:
+    """Compare the binned sources with those that the run folder was started with.
+
+    Raises
+    ------
+    ConfigError
+        When a movie or a truth has changed; names the sources.
+    """
+    path = folder / SOURCES
+    if not path.exists():
+        return
+    before = {record["name"]: record for record in json.loads(path.read_text(encoding="utf-8"))}
+    now = {source.identity.name: source.identity.to_dict() for source in sources}
+    changed = [name for name in now if name in before and now[name] != before[name]]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a run that began with other data: {', '.join(changed)} changed since "
+            "then (movie or truth); give it the folders that it began with, choose another --out, "
+            "or give --overwrite to start afresh"
         )
 
 

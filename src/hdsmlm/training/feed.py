@@ -1,5 +1,7 @@
 """Fresh samples on the fly: scenes are drawn, labelled, normalized and cut in worker processes.
 
+A scene comes from the simulator or, in a mixture, from a binned recording.
+
 Everything is a function of (seed, group index): a group of scenes is cut into patches, the patches
 are shuffled together and dealt to batches. Batch b therefore is the same whether the run was
 interrupted or not, and however many workers draw.
@@ -15,77 +17,19 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hdsmlm.config.run import RunConfig
-from hdsmlm.labels.counts import count_labels
-from hdsmlm.normalization import normalizer_of_array
-from hdsmlm.simulation.scene import Scene, SceneSampler
+from hdsmlm.training.mixture import Mixture
+from hdsmlm.training.patches import Patches
 
 VALIDATION_SEED = 2_000_000_001
 CALIBRATION_SEED = 2_000_000_002
 """Streams of scenes that no training seed (at most 10^9) can reach."""
 
 
-@dataclass(frozen=True)
-class Patches:
-    """Normalized frames with labels.
-
-    Parameters
-    ----------
-    frames : array of float32, shape (n, t, y, x)
-        In [-1, 1].
-    classes : array of uint8, shape (n, t, y, x)
-        Count classes.
-    weights : array of float32, shape (n, t, y, x)
-        0 where a pixel is excluded from learning.
-    """
-
-    frames: NDArray[np.float32]
-    classes: NDArray[np.uint8]
-    weights: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def select(self, rows: NDArray[np.intp] | slice) -> Patches:
-        """Return some of the patches."""
-        return Patches(self.frames[rows], self.classes[rows], self.weights[rows])
-
-
-def patches_of_scene(scene: Scene, config: RunConfig) -> Patches:
-    """Label, normalize and cut one scene; its patches share the scene's grey levels."""
-    labels = count_labels(scene.emitters, scene.frames.shape, scene.pixel_size_nm)
-    normalize = normalizer_of_array(scene.frames, config.normalization)
-    side = config.training.patch_px
-
-    def cut(array: NDArray) -> NDArray:
-        t, height, width = array.shape
-        tiles = array.reshape(t, height // side, side, width // side, side)
-        return np.ascontiguousarray(tiles.transpose(1, 3, 0, 2, 4).reshape(-1, t, side, side))
-
-    return Patches(cut(normalize(scene.frames, 0)), cut(labels.classes), cut(labels.weights))
-
-
 def draw_group(config: RunConfig, group: int) -> Patches:
     """Return the shuffled patches of one group of scenes."""
-    training = config.training
-    sampler = SceneSampler(config.simulation, training.scene_shape)
-    first = group * training.scenes_per_group
-    parts = [
-        patches_of_scene(sampler.draw(training.seed, first + k), config)
-        for k in range(training.scenes_per_group)
-    ]
-    whole = Patches(
-        np.concatenate([part.frames for part in parts]),
-        np.concatenate([part.classes for part in parts]),
-        np.concatenate([part.weights for part in parts]),
-    )
-    order = np.random.default_rng((training.seed, group)).permutation(len(whole))
-    return whole.select(order)
+    return Mixture.of(config).group(group)
 
 
 class SampleFeed:
@@ -110,6 +54,7 @@ class SampleFeed:
         self._first_step = first_step
         self._pool: ProcessPoolExecutor | None = None
         self._pending: deque[Future[Patches]] = deque()
+        self._mixture: Mixture | None = None
         self.reset_clock()
 
     def __enter__(self) -> SampleFeed:
@@ -118,6 +63,7 @@ class SampleFeed:
                 self._workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_serve_the_parent,
+                initargs=(self._config,),
             )
         return self
 
@@ -154,16 +100,31 @@ class SampleFeed:
 
     def _take(self, group: int) -> Patches:
         if self._pool is None:
-            return draw_group(self._config, group)
+            self._mixture = self._mixture or Mixture.of(self._config)
+            return self._mixture.group(group)
         ahead = self._workers + 1
         while len(self._pending) < ahead:
             following = group + len(self._pending)
-            self._pending.append(self._pool.submit(draw_group, self._config, following))
+            self._pending.append(self._pool.submit(_draw_in_worker, following))
         return self._pending.popleft().result()
 
 
-def _serve_the_parent() -> None:
-    """Leave Ctrl-C to the training process, and end with it even when it is killed."""
+_worker_mixture: Mixture | None = None
+"""The opened sources of a worker process; a process draws for one feed only."""
+
+
+def _draw_in_worker(group: int) -> Patches:
+    if _worker_mixture is None:
+        raise RuntimeError("a worker draws only after it was started by a feed")
+    return _worker_mixture.group(group)
+
+
+def _serve_the_parent(config: RunConfig) -> None:
+    """Open the sources once; leave Ctrl-C to the training process, and end with it even if killed.
+
+    A source that cannot be opened is told by the parent, which has opened it before.
+    """
+    global _worker_mixture  # the only way to keep something open between the tasks of a pool
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:
@@ -173,3 +134,4 @@ def _serve_the_parent() -> None:
             os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
+    _worker_mixture = Mixture.of(config)

@@ -34,7 +34,10 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Normalized frames (t, y, x) to probabilities (t, 4, y, x)."""
 
 Validator = Callable[[Network], Mapping[str, float]]
-"""Scores the network on the fixed validation set; must return ``loss`` among the scores."""
+"""Scores the network on the fixed validation set.
+
+Must return ``loss`` among the scores; early stopping follows ``mixed_loss`` where there is one.
+"""
 
 MetricSink = Callable[[Mapping[str, float], int], None]
 """Receives metrics and their step; the tracker's ``log_metrics``."""
@@ -334,16 +337,13 @@ class _Keeper(keras.callbacks.Callback):
         progress = trainer.progress
         with averaged_weights(self.model):
             scores = dict(trainer.validate(trainer.network))
-            if trainer.config.training.validation.patience and scores["loss"] < progress.best_loss:
+            loss = scores.get("mixed_loss", scores["loss"])
+            if trainer.config.training.validation.patience and loss < progress.best_loss:
                 trainer.keep_best()
         trainer.sink({f"val_{name}": value for name, value in scores.items()}, progress.step)
         progress.history.append({"step": progress.step, **scores})
-        if scores["loss"] < progress.best_loss:
-            progress.best_loss, progress.best_step, progress.stale = (
-                scores["loss"],
-                progress.step,
-                0,
-            )
+        if loss < progress.best_loss:
+            progress.best_loss, progress.best_step, progress.stale = loss, progress.step, 0
         else:
             progress.stale += 1
         what = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
