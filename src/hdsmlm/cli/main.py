@@ -30,6 +30,7 @@ from hdsmlm.cli import (  # isort: skip
     runs,
     score,
     simulate,
+    titrate,
     train,
 )
 
@@ -58,6 +59,7 @@ for name, module in (
     ("doctor", doctor),
     ("simulate", simulate),
     ("bin", bin_),
+    ("titrate", titrate),
     ("train", train),
     ("predict", predict),
     ("localize", localize),

@@ -14,23 +14,17 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from hdsmlm.binning.adding import BinnedSequence, add_sequences, sum_read_variance_e2
-from hdsmlm.binning.plan import PlanRules, draw_sum
 from hdsmlm.bundle import load_bundle
 from hdsmlm.config.base import write_yaml
 from hdsmlm.config.binning import BinningConfig
-from hdsmlm.config.camera import CameraConfig, EmccdConfig, ScmosConfig
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.errors import OutputError
-from hdsmlm.imaging.build import build_camera
-from hdsmlm.imaging.camera import MAX_ADU, Camera
-from hdsmlm.imaging.snr import background_snr
 from hdsmlm.io.movies import open_movie
 from hdsmlm.io.movies.writing import write_tiff_movie
 from hdsmlm.io.tables import TableWriter, open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder
-from hdsmlm.pipelines.sparse import Sparse, SparseJob, measure_sparse
-from hdsmlm.records.emitters import Emitters
+from hdsmlm.pipelines.sparse import SparseJob, measure_sparse
+from hdsmlm.pipelines.sums import Sums
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
 from hdsmlm.simulation.recording import TRUTH_COLUMNS
@@ -38,9 +32,6 @@ from hdsmlm.units import density_per_um2
 
 MOVIE, TRUTH, CAMERA, BINNING = "movie.tif", "truth.csv", "camera.yaml", "binning.yaml"
 """Files of the folder; ``binning.yaml`` is written last."""
-DOUBTFUL = 1
-"""Value of ``flags`` in the truth for a doubtful spot; 0 is a label."""
-_BASELINE_SIGMAS = 6.0
 
 
 @dataclass(frozen=True)
@@ -128,11 +119,9 @@ def bin_movie(job: BinJob, config: BinningConfig, listener: Listener = silent) -
         open_movie(job.sparse.movie, allow_truncated=job.sparse.allow_truncated)
     ) as reader:
         sparse = measure_sparse(reader, job.sparse, config, folder, listener)
-        rules = sparse.rules(config)
-        rules.check()
+        sums = Sums(sparse, config)
         done.unlink(missing_ok=True)
-        writer = _Writer(sparse, rules, config, folder, listener)
-        facts = writer.run()
+        facts = _Writer(sums, folder, listener).run()
     provenance = Provenance(
         "bin",
         config.model_dump(mode="json"),
@@ -147,43 +136,26 @@ def bin_movie(job: BinJob, config: BinningConfig, listener: Listener = silent) -
 class _Writer:
     """Writes frames and truth, sequence by sequence."""
 
-    def __init__(
-        self,
-        sparse: Sparse,
-        rules: PlanRules,
-        config: BinningConfig,
-        folder: Path,
-        listener: Listener,
-    ) -> None:
-        self.sparse, self.rules, self.config, self.folder = sparse, rules, config, folder
-        self.listener = listener
-        level = float(np.mean(sparse.movie.backgrounds.at(0)))
-        self.read_variance_e2 = sum_read_variance_e2(
-            sparse.camera, level, config.factor, config.backgrounds_kept
-        )
-        self.camera_config = camera_of_sums(
-            sparse.microscope.camera, sparse.camera, self.read_variance_e2
-        )
-        self.camera = build_camera(self.camera_config, rules.shape)
+    def __init__(self, sums: Sums, folder: Path, listener: Listener) -> None:
+        self.sums, self.folder, self.listener = sums, folder, listener
         self.n_emitters = self.n_doubtful = self.clipped = self.next_id = 0
         self.light = 0.0
 
     def run(self) -> dict[str, Any]:
-        rules, config, folder = self.rules, self.config, self.folder
-        p = self.sparse.movie.pixel_size_nm
-        shape = (config.sequences * rules.sequence_frames, *rules.shape)
-        columns = (*TRUTH_COLUMNS, "flags")
+        sums, folder = self.sums, self.folder
+        length, height, width = sums.shape
+        shape = (sums.n_sequences * length, height, width)
         with (
-            open_table_writer(folder / TRUTH, columns) as truth,
+            open_table_writer(folder / TRUTH, (*TRUTH_COLUMNS, "flags")) as truth,
             atomic_path(folder / MOVIE) as temporary,
         ):
-            write_tiff_movie(temporary, self._frames(truth), shape, p)
+            write_tiff_movie(temporary, self._frames(truth), shape, sums.pixel_size_nm)
         microscope = MicroscopeConfig(
-            camera=self.camera_config,
-            psf=self.sparse.microscope.psf,
-            pixel_size_nm=p,
+            camera=sums.camera_config,
+            psf=sums.sparse.microscope.psf,
+            pixel_size_nm=sums.pixel_size_nm,
             notes=(
-                f"a movie of sums of {rules.factor} frames: the read noise stands for what the "
+                f"sums of {sums.rules.factor} frames each: the read noise stands for what the "
                 "subtracted backgrounds left",
             ),
         )
@@ -192,63 +164,22 @@ class _Writer:
         return self._facts(shape)
 
     def _frames(self, truth: TableWriter) -> Iterator[NDArray[np.uint16]]:
-        config = self.config
-        for index in range(config.sequences):
-            summands = draw_sum(self.rules, config.seed, index)
-            sequence = add_sequences(
-                self.sparse.movie, summands, self.rules, config.backgrounds_kept, self.next_id
-            )
-            self.next_id = int(sequence.emitters["blink_id"].max(initial=self.next_id - 1)) + 1
-            truth.append(self._labels(sequence, index))
-            adu = np.rint(self.camera.mean_adu(sequence.photons))
-            self.clipped += int(((adu < 0) | (adu > MAX_ADU)).sum())
-            self.light += float(sequence.background.mean()) / config.sequences
-            yield from np.clip(adu, 0, MAX_ADU).astype(np.uint16)
-            self.listener(Event("bin", index + 1, config.sequences, f"{self.n_emitters} emitters"))
-
-    def _labels(self, sequence: BinnedSequence, index: int) -> Emitters:
-        """Return the rows of the truth of one sequence."""
-        table, p = sequence.emitters, self.sparse.movie.pixel_size_nm
-        height, width = self.rules.shape
-        row = np.clip((table["y_nm"] / p).astype(int), 0, height - 1)
-        column = np.clip((table["x_nm"] / p).astype(int), 0, width - 1)
-        background = sequence.background[row, column]
-        if self.config.snr_of == "frame":
-            snr = table["snr"]
-        else:
-            peak = self.sparse.peaks(table)
-            snr = background_snr(
-                table["photons"],
-                peak,
-                background,
-                self.camera,
-                np.full(len(table), self.read_variance_e2),
-            )
-        self.n_emitters += int(sequence.sound.sum())
-        self.n_doubtful += int((~sequence.sound).sum())
-        zeros = np.zeros(len(table))
-
-        def column_or(name: str, other: NDArray[np.float64]) -> NDArray[np.float64]:
-            return table[name] if name in table else other  # noqa: SIM401
-
-        return Emitters(
-            {
-                "frame": table["frame"] + index * self.rules.sequence_frames,
-                "x_nm": table["x_nm"],
-                "y_nm": table["y_nm"],
-                "z_nm": column_or("z_nm", zeros),
-                "photons": table["photons"],
-                "background": background,
-                "sigma_nm": column_or("sigma_nm", zeros),
-                "snr": snr,
-                "emitter_id": table["emitter_id"],
-                "blink_id": table["blink_id"],
-                "flags": np.where(sequence.sound, 0, DOUBTFUL),
-            }
-        ).sorted()
+        n = self.sums.n_sequences
+        for index in range(n):
+            scene = self.sums.sequence(index, self.next_id)
+            table = scene.table
+            self.next_id = int(table["blink_id"].max(initial=self.next_id - 1)) + 1
+            truth.append(table.with_columns(frame=table["frame"] + index * self.sums.shape[0]))
+            self.n_doubtful += int((table["flags"] != 0).sum())
+            self.n_emitters += int((table["flags"] == 0).sum())
+            self.clipped += scene.clipped
+            self.light += scene.background / n
+            yield from scene.frames
+            self.listener(Event("bin", index + 1, n, f"{self.n_emitters} emitters"))
 
     def _facts(self, shape: tuple[int, int, int]) -> dict[str, Any]:
-        sparse, config, folder = self.sparse, self.config, self.folder
+        sums, folder = self.sums, self.folder
+        sparse, config = sums.sparse, sums.config
         p = sparse.movie.pixel_size_nm
         n_frames = shape[0]
         sound = int(sparse.movie.sound.sum())
@@ -262,7 +193,7 @@ class _Writer:
             "pixel_size_nm": p,
             "seed": config.seed,
             "augment": config.augment,
-            "lag_frames": self.rules.lag_frames,
+            "lag_frames": sums.rules.lag_frames,
             "correlation_lag_frames": sparse.correlation_lag_frames,
             "correlation": sparse.correlation_record(),
             "source_sha256": digest,
@@ -276,32 +207,8 @@ class _Writer:
                 density_per_um2(self.n_emitters / n_frames, shape[1], shape[2], p), 6
             ),
             "background_photons": round(self.light, 6),
-            "read_noise_input_e": round(float(np.sqrt(self.read_variance_e2)), 6),
+            "read_noise_input_e": round(float(np.sqrt(sums.read_variance_e2)), 6),
             "clipped_pixels": self.clipped,
             "movie_sha256": file_sha256(folder / MOVIE),
             "truth_sha256": file_sha256(folder / TRUTH),
         }
-
-
-def camera_of_sums(config: CameraConfig, camera: Camera, read_variance_e2: float) -> CameraConfig:
-    """Return the camera that a movie of sums looks like it was taken with.
-
-    Gain and quantum efficiency are those of the sparse movie (medians of maps), the read noise has
-    ``read_variance_e2`` (photo-electrons² at the input), and the baseline is higher by six of its
-    standard deviations, so that no grey value falls below zero. A camera without read noise becomes
-    an sCMOS camera of the same numbers, since that kind has one.
-    """
-    read_noise_e = float(np.sqrt(read_variance_e2))
-    dark, light = (float(np.median(camera.mean_adu(value))) for value in (0.0, 1.0))
-    gain = (light - dark) / camera.quantum_efficiency
-    baseline_adu = round(dark - gain * camera.dark_e + _BASELINE_SIGMAS * gain * read_noise_e)
-    if isinstance(config, EmccdConfig):
-        noise = {"read_noise_e": read_noise_e * config.em_gain, "baseline_adu": baseline_adu}
-        return config.model_copy(update=noise)
-    return ScmosConfig(
-        quantum_efficiency=config.quantum_efficiency,
-        gain_adu_per_e=gain,
-        read_noise_e=read_noise_e,
-        baseline_adu=baseline_adu,
-        dark_e=camera.dark_e,
-    )
