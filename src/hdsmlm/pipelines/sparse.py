@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hdsmlm.binning.adding import SparseMovie
 from hdsmlm.binning.background import BackgroundMaps
-from hdsmlm.binning.correlation import BlinkCorrelation, blink_correlation
+from hdsmlm.binning.correlation import BlinkCorrelation, blink_correlation, blink_drift
 from hdsmlm.binning.plan import PlanRules
 from hdsmlm.binning.sound import require_sparse, split_sound
 from hdsmlm.bundle import load_bundle
@@ -26,7 +26,6 @@ from hdsmlm.config.localize import LocalizeConfig
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.prediction import PredictionConfig
 from hdsmlm.errors import MovieError
-from hdsmlm.estimation.drift import drift
 from hdsmlm.imaging.build import build_camera, build_psf
 from hdsmlm.imaging.camera import Camera
 from hdsmlm.imaging.psf import Psf
@@ -189,7 +188,7 @@ def measure_sparse(
         )
     linked = link_blinks(candidates, config.linking)
     correlation, lag, more = _correlation(linked.select(spots.sound), info.n_frames, config)
-    _require_still(reader, sigma_px, lag, config)
+    _require_still(linked.select(spots.sound), pixel_size_nm, lag, config)
 
     def read_photons(start: int, stop: int) -> NDArray[np.float64]:
         return camera.to_photons(reader.read(start, stop))
@@ -265,17 +264,16 @@ def _correlation(
 
 
 def _require_still(
-    reader: MovieReader, sigma_px: float, lag: int | None, config: BinningConfig
+    sound: Emitters, pixel_size_nm: float, lag: int | None, config: BinningConfig
 ) -> None:
     """Refuse a sample that moves noticeably while a blink is followed."""
-    found = drift(reader, sigma_px)
-    if not found.is_known:
-        return
+    drift = blink_drift(sound)
     followed = config.sequence_frames + (lag or 0)
-    moved = found.largest_px * followed / reader.info.n_frames
-    if moved > MAX_DRIFT_PX:
+    moved_px = drift.least_nm * followed / pixel_size_nm if drift is not None else 0.0
+    if drift is not None and moved_px > MAX_DRIFT_PX:
+        speed = float(np.hypot(drift.x_nm, drift.y_nm))
         raise MovieError(
-            f"{reader.info.name} drifts by {found.largest_px:.1f} pixels, {moved:.1f} within the "
+            f"the sample drifts by {speed:.1f} nm per frame, {moved_px:.1f} pixels within the "
             f"{followed} frames that a blink is followed for (at most {MAX_DRIFT_PX:g}): blinks "
             "cannot be linked. Use a stretch of the movie in which the sample rests"
         )
