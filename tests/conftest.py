@@ -64,7 +64,7 @@ def _write_binned(
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_binned() -> Callable[..., Path]:
     """Return a writer of folders like those of ``hdsmlm bin``; every tenth emitter is doubtful."""
     return _write_binned

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from hdsmlm.binning.orientation import turned
 from hdsmlm.config.data import DataConfig
 from hdsmlm.errors import ConfigError
 from hdsmlm.records.emitters import Emitters
-from hdsmlm.training.binned import BinnedPatches, held_out_rows, labelled_sequence, turned
+from hdsmlm.training.binned import BinnedPatches, held_out_rows, labelled_sequence
 
 PIXEL_NM = 100.0
 

@@ -28,6 +28,12 @@ def command(
         bool,
         typer.Option(help="With --binned: also the sequences that training may have learnt from."),
     ] = False,
+    origin: Annotated[
+        Path | None,
+        typer.Option(
+            help="With one --binned: the sparse movie that it was made from; do counts add up?"
+        ),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the scores as JSON here.")] = None,
 ) -> None:
     """Score a model on the fixed simulated test set, or on binned recordings."""
@@ -39,9 +45,11 @@ def command(
         PredictionConfig, {"engine": engine, "precision": precision}, "hdsmlm score"
     )
     if binned:
-        _score_folders(model, choice, binned, all_sequences, out)
-    elif all_sequences:
-        raise ConfigError("--all-sequences belongs to folders; give them with --binned")
+        if origin is not None and len(binned) > 1:
+            raise ConfigError("--origin belongs to one folder; give one --binned with it")
+        _score_folders(model, choice, binned, all_sequences, origin, out)
+    elif all_sequences or origin is not None:
+        raise ConfigError("--all-sequences and --origin belong to folders; give --binned as well")
     else:
         _score_test_set(model, choice, scenes, out)
 
@@ -83,6 +91,7 @@ def _score_folders(
     choice: PredictionConfig,
     folders: list[Path],
     all_sequences: bool,
+    origin: Path | None,
     out: Path | None,
 ) -> None:
     from rich.console import Console
@@ -90,6 +99,7 @@ def _score_folders(
 
     from hdsmlm.bundle import load_bundle
     from hdsmlm.cli.progress import progress_bar
+    from hdsmlm.pipelines.count_consistency import compare_counts
     from hdsmlm.pipelines.score_binned import choose_sequences, score_binned
 
     bundle = load_bundle(model)
@@ -113,7 +123,18 @@ def _score_folders(
             f"{score.doubt_share:.1%}",
         )
     Console().print(table)
-    _write({score.name: score.to_dict() for score in scores}, out)
+    values = {score.name: score.to_dict() for score in scores}
+    if origin is not None:
+        with progress_bar() as listener:
+            counts = compare_counts(
+                bundle, folders[0], origin, choice.engine, choice.precision, listener
+            )
+        typer.echo(
+            f"counts of {len(counts.binned)} dense frames over those of their sparse frames: "
+            f"{counts.ratio:.3f}; mean absolute difference {counts.error:.3f} of the latter"
+        )
+        values[scores[0].name]["count_consistency"] = counts.to_dict()
+    _write(values, out)
 
 
 def _write(values: dict[str, Any], out: Path | None) -> None:

@@ -73,7 +73,7 @@ class BinnedScore:
     count_error: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, rounded."""
+        """Return plain values, rounded; None where a score has no value."""
         found = self.detection
         values = {
             "density_per_um2": self.density_per_um2,
@@ -90,7 +90,10 @@ class BinnedScore:
         return {
             "n_sequences": self.n_sequences,
             "n_frames": self.n_frames,
-            **{name: round(float(value), 5) for name, value in values.items()},
+            **{
+                name: round(float(value), 5) if np.isfinite(value) else None
+                for name, value in values.items()
+            },
         }
 
 

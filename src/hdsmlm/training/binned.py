@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.binning.orientation import turned
 from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.config.training import TrainingConfig
 from hdsmlm.errors import ConfigError
@@ -129,26 +130,6 @@ class BinnedPatches:
             for array in (scene.frames, scene.labels.classes, scene.labels.weights)
         )
         return Patches(frames, classes, weights)
-
-
-def turned(frames: NDArray, orientation: int) -> NDArray:
-    """Return frames (t, y, x) in one of the eight orientations of a square; 0 is as it is.
-
-    Bit 0 mirrors x, bit 1 mirrors y, bit 2 exchanges x and y; the first four keep the axes.
-
-    Examples
-    --------
-    >>> square = np.arange(4).reshape(1, 2, 2)
-    >>> len({turned(square, k).tobytes() for k in range(8)})
-    8
-    """
-    if orientation & 1:
-        frames = frames[:, :, ::-1]
-    if orientation & 2:
-        frames = frames[:, ::-1, :]
-    if orientation & 4:
-        frames = frames.transpose(0, 2, 1)
-    return np.ascontiguousarray(frames)
 
 
 def held_out_rows(n_sequences: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

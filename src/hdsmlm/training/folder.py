@@ -76,7 +76,7 @@ class FolderSequences:
                 f"of {length} frames with a pixel size; make the folder again with `hdsmlm bin`"
             )
         self.pixel_size_nm = float(size)
-        self.astigmatic = microscope.psf is not None and microscope.psf.kind == "astigmatic"
+        self.astigmatic = microscope.psf is not None and microscope.psf.kind != "gaussian"
         self.n_sequences = info.n_frames // length
         self.shape = (length, info.height, info.width)
         self.table = read_table(folder / TRUTH, first_frame=1).sorted()
