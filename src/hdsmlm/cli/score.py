@@ -106,22 +106,22 @@ def _score_folders(
     choices = choose_sequences(folders, all_sequences)
     with progress_bar() as listener:
         scores = score_binned(bundle, choices, choice.engine, choice.precision, listener)
-    table = Table(
-        "source", "sequences", "emitters/µm²", "F1", "recall", "precision", "chance F1", "loss",
-        "count bias", "count error", "ignored",
-    )  # fmt: skip
-    for score in scores:
-        found = score.detection
-        table.add_row(
-            score.name,
-            str(score.n_sequences),
-            f"{score.density_per_um2:.2f}",
-            *(f"{v:.3f}" for v in (found.f1, found.recall, found.precision, score.chance_f1)),
-            f"{score.loss:.4f}",
-            f"{score.count_bias:+.3f}",
-            f"{score.count_error:.3f}",
-            f"{score.doubt_share:.1%}",
-        )
+    table = Table("", *(score.name for score in scores))
+    rows: dict[str, tuple[str, ...]] = {
+        "sequences": tuple(str(s.n_sequences) for s in scores),
+        "emitters/µm²": tuple(f"{s.density_per_um2:.2f}" for s in scores),
+        "F1": tuple(f"{s.detection.f1:.3f}" for s in scores),
+        "recall": tuple(f"{s.detection.recall:.3f}" for s in scores),
+        "precision": tuple(f"{s.detection.precision:.3f}" for s in scores),
+        "chance F1": tuple(f"{s.chance_f1:.3f}" for s in scores),
+        "RMSE nm": tuple(f"{s.detection.rmse_nm:.0f}" for s in scores),
+        "loss": tuple(f"{s.loss:.4f}" for s in scores),
+        "count bias": tuple(f"{s.count_bias:+.3f}" for s in scores),
+        "count error": tuple(f"{s.count_error:.3f}" for s in scores),
+        "pixels ignored": tuple(f"{s.doubt_share:.1%}" for s in scores),
+    }
+    for title, cells in rows.items():
+        table.add_row(title, *cells)
     Console().print(table)
     values = {score.name: score.to_dict() for score in scores}
     if origin is not None:
