@@ -6,9 +6,10 @@ the whole distribution would call every movie strange. Therefore
 
 1. scenes are drawn from the training ranges, and around those that resemble the movie most new ones
    are drawn, never outside the ranges (:mod:`hdsmlm.estimation.domain_search`);
-2. the movie's patches are told from those of the nearest K scenes, with accuracy a;
-3. each of these K scenes is told from the others in the same way, with mean accuracy a0: what one
-   recording of such a microscope differs from others;
+2. blocks of the movie, each with as many patches as a scene, are told from the nearest K scenes,
+   with mean accuracy a;
+3. each of these K scenes is told from the others in the same way; a0 is the accuracy that five of
+   six do not reach: so much does one recording of such a microscope differ from others;
 4. the score is ``max(0, (a - a0)/(1 - a0))``: 0 for one recording among others, 1 if every patch of
    the movie is recognized although no scene can be recognized so well.
 
@@ -49,9 +50,13 @@ SEED = 2_000_000_011
 EDGE, OUTSIDE = 0.4, 0.7
 """Scores from which a movie lies at the edge of the training distribution, or outside."""
 _ROUNDS, _PARENTS, _CHILDREN, _NEAREST = 2, 8, 16, 12
-_MOVIE_PATCHES = 36
+_BLOCKS = 6
+"""Blocks of a movie; each is told from the scenes on its own."""
+_BLOCK_PATCHES = (SCENE_PX // PATCH_PX) ** 2
+_FEWEST_PATCHES = 6
 _GROUP = 3
 """Patches of a scene that share a fold."""
+_USUAL = 5 / 6
 _SHRINK = 0.05
 _NORMAL_95 = 1.96
 _NOTABLE = 0.8
@@ -66,12 +71,12 @@ class PatchSet:
     ----------
     features : array of float64, shape (n, len(FEATURES))
         One row per patch.
-    groups : array of int, shape (n,)
-        Patches of a group come from one block of frames or one row of patches.
+    blocks : array of int, shape (n,)
+        The block of the movie, or the recording, that each patch is from.
     """
 
     features: NDArray[np.float64]
-    groups: NDArray[np.intp]
+    blocks: NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ class DomainGap:
     accuracy : float
         Cross-validated balanced accuracy, movie against the nearest scenes.
     scene_accuracy : float
-        Mean accuracy of one of these scenes against the others.
+        Accuracy of one of these scenes against the others that five of six do not reach.
     p_value : float
         Share of these scenes, the movie included, that are told apart at least as well.
     features : tuple of FeatureGap
@@ -138,13 +143,22 @@ class DomainGap:
             return "at the edge of what it was trained on"
         return "outside what it was trained on"
 
+    @property
+    def range_text(self) -> str:
+        """The score with its interval."""
+        return f"{self.score:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+    @property
+    def notable(self) -> tuple[FeatureGap, ...]:
+        """Up to four features that differ much; empty below ``EDGE``."""
+        if self.score < EDGE:
+            return ()
+        large = tuple(gap for gap in self.features if abs(gap.difference) >= _NOTABLE)
+        return (large or self.features)[:4]
+
     def rows(self) -> list[str]:
-        """Return the score and, from ``EDGE`` on, what differs; one text per line."""
-        rows = [f"{self.score:.2f} ({self.low:.2f} to {self.high:.2f}), {self.verdict}"]
-        if self.score >= EDGE:
-            notable = [gap for gap in self.features if abs(gap.difference) >= _NOTABLE]
-            rows += [gap.sentence for gap in (notable or list(self.features))[:4]]
-        return rows
+        """Return score and verdict and, from ``EDGE`` on, what differs; one text per line."""
+        return [f"{self.range_text}, {self.verdict}", *(gap.sentence for gap in self.notable)]
 
 
 class TrainingScenes:
@@ -207,19 +221,29 @@ def patches_of_sample(sample: FrameSample, normalization: NormalizationConfig) -
             "shutter and the file, then give a movie with molecules"
         )
     side = tuple(min(SCENE_PX, length) // PATCH_PX * PATCH_PX for length in (height, width))
-    per_block = side[0] * side[1] // PATCH_PX**2
-    wanted = -(-_MOVIE_PATCHES // per_block)
+    per_window = side[0] * side[1] // PATCH_PX**2
+    per_block = -(-_BLOCK_PATCHES // per_window)
     starts = [(run, t) for run in sample.runs for t in range(0, len(run) - FRAMES + 1, FRAMES)]
-    features, groups = [], []
+    places = max(1, height * width // (side[0] * side[1]))
+    n_windows = min(_BLOCKS * per_block, len(starts) * places)
+    if n_windows * per_window < _FEWEST_PATCHES:
+        raise MovieError(
+            f"{sample.n_frames} frames of {height} x {width} pixels hold {n_windows * per_window} "
+            f"patches of {FRAMES} x {PATCH_PX} x {PATCH_PX}; at least {_FEWEST_PATCHES} are needed "
+            "to compare a movie with training scenes: record more frames or a larger field"
+        )
+    windows = []
     rng = np.random.default_rng(SEED)
-    for number in range(min(wanted, len(starts) * max(1, height * width // (side[0] * side[1])))):
-        run, t = starts[int((number + 0.5) * len(starts) / wanted) % len(starts)]
+    for number in range(n_windows):
+        run, t = starts[int((number + 0.5) * len(starts) / n_windows)]
         y = int(rng.integers(height - side[0] + 1))
         x = int(rng.integers(width - side[1] + 1))
-        block = run[t : t + FRAMES, y : y + side[0], x : x + side[1]]
-        features.append(patch_features(cut_patches(2 * (block - low) / (high - low) - 1)))
-        groups.append(number * per_block + np.arange(per_block) // _GROUP)
-    return PatchSet(np.concatenate(features), np.concatenate(groups))
+        windows.append(run[t : t + FRAMES, y : y + side[0], x : x + side[1]])
+    patches = np.concatenate([cut_patches(2 * (w - low) / (high - low) - 1) for w in windows])
+    # neighbouring times go to different blocks, so that every block sees the whole movie
+    n_blocks = max(1, n_windows // per_block)
+    blocks = np.repeat(np.arange(n_windows) % n_blocks, per_window)
+    return PatchSet(patch_features(patches), blocks)
 
 
 def patches_of_scenes(
@@ -232,7 +256,7 @@ def patches_of_scenes(
     MovieError
         When a recording is too short or too small, or there is none.
     """
-    features, groups = [], []
+    features, blocks = [], []
     for number, frames in enumerate(scenes):
         if frames.shape[0] < FRAMES or min(frames.shape[1:]) < PATCH_PX:
             raise MovieError(
@@ -242,10 +266,10 @@ def patches_of_scenes(
             )
         block = cut_patches(_scaled(frames[:FRAMES], normalization))
         features.append(patch_features(block))
-        groups.append(np.full(len(block), number))
+        blocks.append(np.full(len(block), number // -(-_FEWEST_PATCHES // len(block))))
     if not features:
         raise MovieError("no recording came to be compared with training scenes")
-    return PatchSet(np.concatenate(features), np.concatenate(groups))
+    return PatchSet(np.concatenate(features), np.concatenate(blocks))
 
 
 def domain_gap(movie: PatchSet, training: TrainingScenes) -> DomainGap:
@@ -260,36 +284,30 @@ def domain_gap(movie: PatchSet, training: TrainingScenes) -> DomainGap:
     metric = np.linalg.inv(covariance + _SHRINK * np.eye(len(FEATURES)))
     x = (movie.features - centre) / spread
     scenes = _nearest_scenes(x.mean(axis=0), training, (centre, spread), metric)
-    k, n = scenes.shape[:2]
-    group = np.arange(k * n).reshape(k, n) // _GROUP
-    told = accuracy(x, movie.groups, scenes.reshape(k * n, -1), group.ravel())
-    others = np.array(
-        [
-            accuracy(
-                scenes[i],
-                group[i],
-                np.delete(scenes, i, axis=0).reshape((k - 1) * n, -1),
-                np.delete(group, i, axis=0).ravel(),
-            )
-            for i in range(k)
-        ]
-    )
-    base = min(float(others.mean()), 0.95)
-    share = (told * len(x) + 1) / (len(x) + 2)  # so that a perfect split has an error as well
-    half = _NORMAL_95 * np.hypot(np.sqrt(share * (1 - share) / len(x)), others.std() / np.sqrt(k))
+    told = np.array([_told(x[movie.blocks == block], scenes) for block in set(movie.blocks)])
+    others = np.array([_told(s, np.delete(scenes, i, axis=0)) for i, s in enumerate(scenes)])
+    value, base = float(told.mean()), min(float(np.quantile(others, _USUAL)), 0.95)
+    scatter = max(float(told.std()), float(others.std())) if len(told) < 3 else float(told.std())
+    half = _NORMAL_95 * float(np.sqrt(scatter**2 / len(told) + others.var() / len(others)))
     low, middle, high = (
-        float(np.clip((value - base) / (1 - base), 0, 1))
-        for value in (told - half, told, told + half)
+        float(np.clip((a - base) / (1 - base), 0, 1)) for a in (value - half, value, value + half)
     )
     return DomainGap(
         middle,
         low,
         high,
-        told,
+        value,
         base,
-        float((1 + (others >= told).sum()) / (k + 1)),
+        float((1 + (others >= value).sum()) / (len(others) + 1)),
         _feature_gaps(x, scenes, (first.mean(axis=1) - centre) / spread),
     )
+
+
+def _told(block: NDArray[np.float64], scenes: NDArray[np.float64]) -> float:
+    """Return the accuracy with which a block of patches is told from scenes (k, patches, d)."""
+    k, n, d = scenes.shape
+    groups = np.arange(k * n) // _GROUP
+    return accuracy(block, np.arange(len(block)) // _GROUP, scenes.reshape(k * n, d), groups)
 
 
 def _nearest_scenes(

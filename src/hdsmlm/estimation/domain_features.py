@@ -23,6 +23,12 @@ _STENCIL = np.array([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0])
 _SMOOTHING_PX = 1.0
 _THRESHOLD = 5.0
 _LEAST = 1e-3
+_LAGS_PX = (2, 3, 4)
+_WIDTHS_PX = np.linspace(0.35, 6.0, 300)
+_WIDTH_CURVE = np.mean(
+    [np.exp(-(lag**2 - 1) / (4 * (_WIDTHS_PX**2 + 1 / 12))) for lag in _LAGS_PX], axis=0
+)
+"""Mean covariance at those lags over that at lag 1, for each width: rises with the width."""
 
 
 @dataclass(frozen=True)
@@ -175,9 +181,8 @@ def _flicker(patches: NDArray[np.float32]) -> dict[str, NDArray[np.floating]]:
     first = patches[:, 1:] - patches[:, :-1]
     second = patches[:, 2:] - patches[:, :-2]
     near = _covariance(first, 1)
-    far = _covariance(first, 2)
-    ratio = np.clip(far / np.maximum(near, 1e-9), 0.01, 0.98)
-    sigma = np.sqrt(np.maximum(-3 / (4 * np.log(ratio)) - 1 / 12, 0.04))
+    far = np.mean([_covariance(first, lag) for lag in _LAGS_PX], axis=0)
+    sigma = np.interp(far / np.maximum(near, 1e-9), _WIDTH_CURVE, _WIDTHS_PX)
     kept = _covariance(second, 1) / np.maximum(near, 1e-9) - 1
     smooth = _smooth(first, _SMOOTHING_PX)
     smooth = smooth - smooth.mean(axis=(2, 3), keepdims=True)

@@ -16,6 +16,7 @@ from hdsmlm.config.camera import ScmosConfig
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.psf import DiffractionPsfConfig
 from hdsmlm.config.simulation import MovieConfig
+from hdsmlm.errors import OutputError
 from hdsmlm.io.movies.writing import write_tiff_movie
 from hdsmlm.io.tables import TableWriter, open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder
@@ -52,6 +53,21 @@ class SimulatedMovie:
     camera: Path
     density_per_um2: float
     n_emitters: int
+
+
+def require_free(out: Path, overwrite: bool) -> None:
+    """Check that a folder holds no simulated movie, unless it may be replaced.
+
+    Raises
+    ------
+    OutputError
+        When it does.
+    """
+    if (out / MOVIE_FILE).exists() and not overwrite:
+        raise OutputError(
+            f"{out} already holds a simulated movie; choose another --out, or replace it with "
+            "--overwrite"
+        )
 
 
 def simulate_movie(
