@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from hdsmlm.config.run import RunConfig
 
 
 def command(
@@ -62,6 +65,8 @@ def command(
         tracking=None if no_tracking else (tracking or out.parent / "tracking"),
         overwrite=overwrite,
     )
+    if request.config.data.binned:
+        _tell_gaps(request.config)
     with progress_bar() as listener:
         result = run_training(request, listener)
     if result.bundle is not None:
@@ -71,3 +76,16 @@ def command(
     if result.outcome.reason == "interrupted":
         raise Interrupted(f"at {where}; run the same command again to go on")
     typer.echo(f"{result.outcome.reason} at {where}; run the same command again to go on")
+
+
+def _tell_gaps(config: RunConfig) -> None:
+    """Print how far each binned source is from what the simulator draws."""
+    from hdsmlm.pipelines.source_gaps import gaps_of_sources
+
+    for name, gap in gaps_of_sources(config).items():
+        if isinstance(gap, str):
+            typer.echo(f"domain gap of {name}: cannot be told: {gap}")
+            continue
+        typer.echo(f"domain gap between {name} and the simulated scenes: {gap.range_text}")
+        for item in gap.notable:
+            typer.echo(f"  {item.feature.quantity}: {item.difference:+.1f} SD in {name}")

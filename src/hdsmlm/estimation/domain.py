@@ -264,7 +264,7 @@ def patches_of_scenes(
                 f"training scenes at least {FRAMES} frames of {PATCH_PX} x {PATCH_PX} pixels are "
                 "needed"
             )
-        block = cut_patches(_scaled(frames[:FRAMES], normalization))
+        block = cut_patches(_middle(_scaled(frames[:FRAMES], normalization)))
         features.append(patch_features(block))
         blocks.append(np.full(len(block), number // -(-_FEWEST_PATCHES // len(block))))
     if not features:
@@ -348,6 +348,15 @@ def _feature_gaps(
         for j, feature in enumerate(FEATURES)
     ]
     return tuple(sorted(gaps, key=lambda gap: -abs(gap.difference)))
+
+
+def _middle(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the middle, no larger than a scene: as many patches are told apart as in a scene."""
+    rows, columns = (
+        slice(max(0, (side - SCENE_PX) // 2), max(0, (side - SCENE_PX) // 2) + SCENE_PX)
+        for side in frames.shape[1:]
+    )
+    return frames[:, rows, columns]
 
 
 def _levels(frames: NDArray[np.generic], normalization: NormalizationConfig) -> tuple[float, float]:

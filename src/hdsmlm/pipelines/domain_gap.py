@@ -1,11 +1,6 @@
-"""Domain gap of a movie, or of training recordings, to what a model is trained on."""
+"""Domain gap of a movie to what a model is trained on."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 from hdsmlm.bundle import Bundle
 from hdsmlm.bundle.manifest import CONFIG_FILE
@@ -16,7 +11,6 @@ from hdsmlm.estimation.domain import (
     TrainingScenes,
     domain_gap,
     patches_of_sample,
-    patches_of_scenes,
 )
 from hdsmlm.estimation.sample import FrameSample, sample_frames
 from hdsmlm.records.movie import MovieReader
@@ -41,12 +35,3 @@ def gap_of_movie(reader: MovieReader, config: RunConfig) -> DomainGap:
     """Return the gap between a movie and the simulated scenes of a training configuration."""
     movie = patches_of_sample(sample_frames(reader), config.normalization)
     return domain_gap(movie, TrainingScenes(config.simulation, config.normalization))
-
-
-def gap_of_recordings(recordings: Sequence[NDArray[np.generic]], config: RunConfig) -> DomainGap:
-    """Return the gap between training recordings (t, y, x) and the simulated scenes.
-
-    Some ten recordings of one source, such as binned sequences, are enough.
-    """
-    patches = patches_of_scenes(recordings, config.normalization)
-    return domain_gap(patches, TrainingScenes(config.simulation, config.normalization))
