@@ -99,9 +99,10 @@ def test_movies_that_do_not_tell_are_refused(tmp_path):
     tifffile.imwrite(short, rng.poisson(100, (2, 64, 64)).astype(np.uint16))
     with pytest.raises(ConfigError, match="--pixel-size-nm"):
         movie_like(LikeJob(dark, model=None))
-    for path in (dark, noise):
-        with pytest.raises(ConfigError, match="does not show its PSF"):
-            movie_like(LikeJob(path, pixel_size_nm=100, model=None))
+    with pytest.raises(MovieError, match="all its pixels have the value 100"):
+        movie_like(LikeJob(dark, pixel_size_nm=100, model=None))
+    with pytest.raises(ConfigError, match="does not show its PSF"):
+        movie_like(LikeJob(noise, pixel_size_nm=100, model=None))
     with pytest.raises(MovieError, match="at least 4 frames"):
         movie_like(LikeJob(short, pixel_size_nm=100, model=None))
 

@@ -361,7 +361,7 @@ def _middle(frames: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _levels(frames: NDArray[np.generic], normalization: NormalizationConfig) -> tuple[float, float]:
     ends = (normalization.low_percentile, normalization.high_percentile)
-    low, high = np.percentile(frames, ends)
+    low, high = np.percentile(frames.astype(np.float32), ends)
     return float(low), float(high)
 
 

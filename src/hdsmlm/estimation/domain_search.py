@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from hdsmlm.config.psf import DiffractionPsfConfig
+from hdsmlm.config.psf import AstigmaticPsfConfig, GaussianPsfConfig, PsfConfig
 from hdsmlm.config.simulation import SimulationConfig
 from hdsmlm.simulation.conditions import Conditions, median_snr
 
 _BEYOND = 0.25
 """How far a quantity goes beyond its parents, in distances between them."""
+_TYPICAL_SIGMA_PX = 1.3
 _JITTER = 0.03
 """Least scatter, in widths of the range."""
 
@@ -36,10 +37,9 @@ def mix(
     physics, ground = ranges.photophysics, ranges.background
     psf, pixel_size_nm = donor.psf, donor.pixel_size_nm
     change: dict[str, Any] = {}
-    if not isinstance(psf, DiffractionPsfConfig):  # whose pattern is sampled at its pixel size
-        theirs = other.psf
-        sigma = psf.sigma_px if isinstance(theirs, DiffractionPsfConfig) else theirs.sigma_px
-        width = draw.linear(psf.sigma_px, sigma, ranges.sigma_px)
+    if isinstance(psf, (GaussianPsfConfig, AstigmaticPsfConfig)):
+        # the pattern of the others is sampled at its own pixel size
+        width = draw.linear(psf.sigma_px, _sigma_px(other.psf, psf.sigma_px), ranges.sigma_px)
         change["psf"] = psf = psf.model_copy(update={"sigma_px": width})
         pixel_size_nm = draw.log(pixel_size_nm, other.pixel_size_nm, ranges.pixel_size_nm)
     change["pixel_size_nm"] = pixel_size_nm
@@ -57,11 +57,18 @@ def mix(
         ("background_structure", ground.structure),
     ):
         change[name] = draw.linear(getattr(donor, name), getattr(other, name), ends)
-    sigma_px = 1.3 if isinstance(psf, DiffractionPsfConfig) else psf.sigma_px
+    sigma_px = _sigma_px(psf, _TYPICAL_SIGMA_PX)
     light = change["photons"], change["background_photons"]
     if median_snr(donor.camera, *light, sigma_px) < ranges.min_median_snr:
         del change["photons"], change["background_photons"]
     return donor.model_copy(update=change)
+
+
+def _sigma_px(psf: PsfConfig, otherwise: float) -> float:
+    """Return the width of a Gaussian PSF; other kinds have none of their own."""
+    if isinstance(psf, (GaussianPsfConfig, AstigmaticPsfConfig)):
+        return psf.sigma_px
+    return otherwise
 
 
 class _Between:

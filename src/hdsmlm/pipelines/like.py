@@ -15,7 +15,7 @@ from hdsmlm.bundle import Bundle, load_bundle
 from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.config.psf import GaussianPsfConfig
 from hdsmlm.config.simulation import MovieConfig
-from hdsmlm.errors import ConfigError
+from hdsmlm.errors import ConfigError, MovieError
 from hdsmlm.estimation.camera import CameraEstimate, Kind, estimate_camera
 from hdsmlm.estimation.domain import DomainGap, TrainingScenes, domain_gap, patches_of_sample
 from hdsmlm.estimation.likeness import (
@@ -112,6 +112,7 @@ def movie_like(job: LikeJob, listener: Listener = silent) -> Like:
                 f"the pixel size of {info.name} is not in its metadata, and a density per µm² "
                 "needs it; give --pixel-size-nm: the camera's pixel divided by the magnification"
             )
+        _require_contrast(reader)
         estimate = estimate_microscope(reader, pixel_size_nm, job.kind, listener, maps)
         camera, notes = _camera(estimate, info.name)
         count = _counter(bundle) if bundle is not None and _countable(reader, bundle) else None
@@ -153,6 +154,15 @@ def gap_to_configuration(movie: Path | str, config: MovieConfig) -> DomainGap:
     with closing(open_movie(movie)) as reader:
         patches = patches_of_sample(sample_frames(reader), normalization)
     return domain_gap(patches, TrainingScenes(ranges, normalization, GAP_SCENES))
+
+
+def _require_contrast(reader: MovieReader) -> None:
+    values = np.concatenate(sample_frames(reader).runs)
+    if values.min() == values.max():
+        raise MovieError(
+            f"a simulation like {reader.info.name} was wanted, but all its pixels have the value "
+            f"{values.min():g}; check the shutter and the file, then give a movie with molecules"
+        )
 
 
 def _camera(estimate: MicroscopeEstimate, name: str) -> tuple[CameraEstimate, tuple[str, ...]]:
@@ -207,7 +217,7 @@ def _counter(bundle: Bundle) -> Counter:
 
 
 def _assumed(unknown_on_time: bool) -> tuple[str, ...]:
-    lines = (
+    lines: tuple[str, ...] = (
         "assumed: molecules at random places (structure uniform), a 2D Gaussian PSF, photon rates "
         "that scatter by 0.3 in the log, 30 dark frames and 2 blinks per molecule",
     )
