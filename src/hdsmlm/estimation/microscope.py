@@ -24,6 +24,8 @@ from hdsmlm.records.movie import MovieReader
 STAGE = "estimate"
 _STEPS = ("noise", "point-spread function", "background", "spots")
 _NORMAL_95 = 1.96
+_LARGEST_SMEAR = 4.0
+"""Power ratio of a register that leaves a quarter of the charge behind: more is a filter."""
 _CORRELATED = (0.7, 2.0)
 _DOUBTFUL = (0.85, 1.3)
 _LARGEST_OFFSET_ADU = 3000.0
@@ -124,7 +126,7 @@ def estimate_microscope(
     _tell(listener, 0)
     line = photon_transfer(sample)
     _tell(listener, 1)
-    width = psf_width(sample)
+    width = psf_width(sample, line.smear_axis if line.smear > 1 else None)
     _tell(listener, 2)
     camera: CameraEstimate | None = None
     notes: tuple[str, ...] = ()
@@ -213,10 +215,11 @@ def _doubts(line: PhotonTransfer, integrity: Integrity) -> tuple[str, ...]:
             f"({line.slope_adu:.3g} ± {line.slope_error_adu:.2g} grey values), so that the gain "
             "cannot be told"
         )
-    elif not _CORRELATED[0] < line.whiteness < _CORRELATED[1]:
+    elif line.smear > _LARGEST_SMEAR or not _CORRELATED[0] < line.whiteness < _CORRELATED[1]:
         doubts.append(
-            "the noise of neighbouring pixels is not independent (ratio "
-            f"{line.whiteness:.2f} instead of 1): the movie was filtered, resampled or compressed"
+            "the noise of neighbouring pixels is not independent (power ratio "
+            f"{line.whiteness * line.smear:.2f} instead of 1): the movie was filtered, resampled "
+            "or compressed"
         )
     return tuple(doubts)
 
@@ -252,6 +255,12 @@ def _warnings(line: PhotonTransfer, width: PsfWidth, integrity: Integrity) -> tu
         found.append(
             f"the noise is not quite white (ratio {line.whiteness:.2f}): very narrow or bright "
             "spots, or a filtered movie; the gain may be off"
+        )
+    if line.smear > 1:
+        found.append(
+            f"neighbouring pixels along {line.smear_axis} share noise (power ratio "
+            f"{line.smear:.2f}): charge is smeared in the readout. The gain allows for it, the fit "
+            "does not: its standard errors are somewhat small"
         )
     if width.is_significant and width.sigma_px < 0.9:
         found.append(

@@ -20,6 +20,13 @@ function, though, and noise is not: at the highest spatial frequencies there is 
   stencil's weight. Their noise is independent of the stencil's, so the means of a bin are unbiased
   (an instrumental variable), where sorting by the stencil's own mean would bend the line.
 
+Where charge is smeared along the readout register (incomplete transfer in a CCD), the noise is no
+longer white along that axis: its power falls from the lowest to the highest frequency. Smearing
+conserves charge, so that the power at frequency 0 is still that of shot noise, and K is the slope
+of the line times the ratio of the two powers. The ratio is taken from the stencil that is signed
+along one axis and smooth along the other, against the other axis, so that what a narrow
+point-spread function leaks into both cancels.
+
 The line gives K and z. It does not give the offset and the read variance apart; see
 :mod:`hdsmlm.estimation.camera`.
 """
@@ -43,6 +50,8 @@ _OUTLIER = 6.0
 _MAX_NOISY_SHARE = 0.2
 _ROUNDING_ADU2 = 1 / 12
 _CONSISTENT = 1.4826
+_SMEARED = 1.15
+"""Ratio of noise powers from which an axis counts as smeared."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,13 @@ class PhotonTransfer:
     fixed_pattern_adu : float
         Standard deviation between pixels that stays from frame to frame, grey values.
     whiteness : float
-        Noise at (1/2, 0) and (0, 1/2) over that at (1/2, 1/2) cycles per pixel: 1 for raw pixels.
+        Noise at low over that at high spatial frequency, along the whiter axis: 1 for raw pixels.
+    smear : float
+        The same ratio along the other axis over that along the whiter one; 1 where it is within
+        what white noise shows, else the factor by which smeared charge hid the slope, which
+        ``slope_adu`` already has.
+    smear_axis : str
+        Axis of the smear, "x" or "y".
     """
 
     slope_adu: float
@@ -78,6 +93,8 @@ class PhotonTransfer:
     noisy_share: float
     fixed_pattern_adu: float
     whiteness: float
+    smear: float = 1.0
+    smear_axis: str = "x"
 
     @property
     def is_significant(self) -> bool:
@@ -91,14 +108,18 @@ class PhotonTransfer:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Stencils on pairs of frames; arrays of shape (pairs, y, x)."""
+    """Stencils on pairs of frames; arrays of shape (pairs, y, x).
+
+    ``low_x`` is the noise power at (0, 1/2) cycles per pixel (x, y) over that at (1/2, 1/2),
+    ``low_y`` that at (1/2, 0).
+    """
 
     variance: NDArray[np.float32]
     mean: NDArray[np.float32]
     sorter: NDArray[np.float32]
     steady: NDArray[np.float32]
-    axis_variance: float
-    corner_variance: float
+    low_x: float
+    low_y: float
 
 
 def photon_transfer(sample: FrameSample) -> PhotonTransfer:
@@ -129,17 +150,22 @@ def photon_transfer(sample: FrameSample) -> PhotonTransfer:
     spread = np.sqrt(np.maximum(len(used) - 1, 0) * left_out.var(axis=0))
     mean, variance, _ = _points(sums.sum(axis=0))
     pattern = pairs.steady[keep].astype(np.float64).mean()
-    ratio = pairs.axis_variance / pairs.corner_variance if pairs.corner_variance > 0 else 1.0
+    white = min(pairs.low_x, pairs.low_y)
+    smear = max(pairs.low_x, pairs.low_y) / white if white > 0 else 1.0
+    if smear < _SMEARED:
+        white, smear = 0.5 * (pairs.low_x + pairs.low_y), 1.0
     return PhotonTransfer(
-        slope_adu=slope,
-        slope_error_adu=float(spread[0]),
+        slope_adu=smear * slope,
+        slope_error_adu=smear * float(spread[0]),
         zero_adu=zero,
         zero_error_adu=float(spread[1]),
         mean_adu=mean,
-        variance_adu2=variance,
+        variance_adu2=smear * variance,
         noisy_share=float(noisy.mean()) if noisy.mean() < _MAX_NOISY_SHARE else 0.0,
         fixed_pattern_adu=float(np.sqrt(max(pattern, 0.0))),
-        whiteness=float(ratio),
+        whiteness=float(white),
+        smear=float(smear),
+        smear_axis="x" if pairs.low_x > pairs.low_y else "y",
     )
 
 
@@ -170,7 +196,7 @@ def _measure(sample: FrameSample) -> _Pairs:
     plain, signed = _weights()
     variance, mean, sorter = [], [], []
     pattern: NDArray[np.float64] | None = None
-    axis_sum = corner_sum = 0.0
+    low_x_sum = low_y_sum = corner_sum = 0.0
     n_runs = 0
     for run in sample.runs:
         if len(run) < 4:
@@ -189,8 +215,9 @@ def _measure(sample: FrameSample) -> _Pairs:
         pattern = steady if pattern is None else pattern + steady
         n_runs += 1
         dim = sorter[-1] <= np.median(sorter[-1])
-        for one in (_along(along_x, plain, 1), _along(_along(run, plain, 2), signed, 1)):
-            axis_sum += 0.25 * float(np.square(one[1:-2] - one[2:-1])[dim].mean())
+        high_x, high_y = _along(along_x, plain, 1), _along(_along(run, plain, 2), signed, 1)
+        low_y_sum += 0.5 * float(np.square(high_x[1:-2] - high_x[2:-1])[dim].mean())
+        low_x_sum += 0.5 * float(np.square(high_y[1:-2] - high_y[2:-1])[dim].mean())
         corner_sum += float(variance[-1][dim].mean())
     assert pattern is not None
     return _Pairs(
@@ -198,8 +225,8 @@ def _measure(sample: FrameSample) -> _Pairs:
         np.concatenate(mean),
         np.concatenate(sorter),
         (pattern / n_runs).astype(np.float32),
-        axis_sum / n_runs,
-        corner_sum / n_runs,
+        low_x_sum / corner_sum if corner_sum > 0 else 1.0,
+        low_y_sum / corner_sum if corner_sum > 0 else 1.0,
     )
 
 

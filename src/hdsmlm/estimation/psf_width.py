@@ -31,6 +31,7 @@ _BOUNDS_PX = (0.35, 5.0)
 _NARROWEST_PX = 0.45
 """Narrower flicker is that of single pixels: noise of the camera, compression."""
 _GROUPS = 8
+_SMEAR_PX = 2
 _Project = Callable[[float], tuple[NDArray[np.float64], float]]
 
 
@@ -79,12 +80,23 @@ def autocorrelation(lag_px: NDArray[np.floating], sigma_px: float) -> NDArray[np
     return integral(lag_px + 1) - 2 * integral(lag_px) + integral(lag_px - 1)
 
 
-def psf_width(sample: FrameSample) -> PsfWidth:
-    """Estimate the width from the covariance of frame differences."""
+def psf_width(sample: FrameSample, smear_axis: str | None = None) -> PsfWidth:
+    """Estimate the width from the covariance of frame differences.
+
+    Parameters
+    ----------
+    sample : FrameSample
+        Raw grey values.
+    smear_axis : {"x", "y"}, optional
+        Axis along which neighbouring pixels share noise
+        (:attr:`~hdsmlm.estimation.photon_transfer.PhotonTransfer.smear`); the short lags along it
+        are left out beside lag 0.
+    """
     groups = _covariances(sample)
+    noisy = _noisy_lags(smear_axis)
     total = groups.sum(axis=0)
-    sigma, residual, significance = _fit(total / len(groups))
-    others = [_fit((total - group) / (len(groups) - 1))[0] for group in groups]
+    sigma, residual, significance = _fit(total / len(groups), noisy)
+    others = [_fit((total - group) / (len(groups) - 1), noisy)[0] for group in groups]
     error = np.sqrt((len(groups) - 1) * np.var(others)) if len(groups) > 1 else np.inf
     return PsfWidth(sigma, float(error), residual, significance)
 
@@ -109,14 +121,23 @@ def _covariances(sample: FrameSample) -> NDArray[np.float64]:
     return np.array(maps)
 
 
-def _fit(covariance: NDArray[np.float64]) -> tuple[float, float, float]:
+def _noisy_lags(smear_axis: str | None) -> NDArray[np.bool_]:
+    """Return the lags (y, x) at which noise has a part in the covariance."""
+    noisy = np.zeros((2 * MAX_LAG_PX + 1,) * 2, bool)
+    near = slice(MAX_LAG_PX - _SMEAR_PX, MAX_LAG_PX + _SMEAR_PX + 1)
+    noisy[MAX_LAG_PX, near if smear_axis == "x" else MAX_LAG_PX] = True
+    noisy[near if smear_axis == "y" else MAX_LAG_PX, MAX_LAG_PX] = True
+    return noisy
+
+
+def _fit(covariance: NDArray[np.float64], noisy: NDArray[np.bool_]) -> tuple[float, float, float]:
     """Return sigma, relative residual and significance of a covariance map."""
     lag = np.arange(-MAX_LAG_PX, MAX_LAG_PX + 1, dtype=np.float64)
     distance2 = lag[:, None] ** 2 + lag**2
     sigma, radius = 1.3, 6.0
     amplitude = rms = 0.0
     for _ in range(4):
-        inside = (distance2 > 0) & (distance2 <= radius**2)
+        inside = ~noisy & (distance2 <= radius**2)
         data = covariance[inside]
 
         def project(
