@@ -85,8 +85,7 @@ def split_sound(
         sound &= candidates["probability"] >= config.min_probability
     serious = candidates["log_likelihood_ratio"] >= config.neighbour_log_likelihood_ratio
     reach_nm = config.min_distance_sigmas * sigma_px * pixel_size_nm
-    crowded = np.zeros(len(candidates), bool)
-    crowded[serious] = _crowded(candidates.select(serious), reach_nm)
+    crowded = _crowded(candidates, serious, reach_nm, config.neighbour_share)
     return SoundSpots(sound & ~crowded, crowded)
 
 
@@ -107,8 +106,10 @@ def require_sparse(spots: SoundSpots, max_share: float, per_um2: float) -> None:
         )
 
 
-def _crowded(candidates: Emitters, reach_nm: float) -> NDArray[np.bool_]:
-    """Return which rows have another one of their frame within ``reach_nm``."""
+def _crowded(
+    candidates: Emitters, serious: NDArray[np.bool_], reach_nm: float, share: float
+) -> NDArray[np.bool_]:
+    """Return which rows have a serious one of their frame, bright enough, within ``reach_nm``."""
     crowded = np.zeros(len(candidates), bool)
     if not len(candidates) or reach_nm <= 0:
         return crowded
@@ -116,6 +117,8 @@ def _crowded(candidates: Emitters, reach_nm: float) -> NDArray[np.bool_]:
     place = np.column_stack(
         [candidates["x_nm"], candidates["y_nm"], candidates["frame"] * (2.0 * reach_nm)]
     )
-    pairs = cKDTree(place).query_pairs(reach_nm, output_type="ndarray")
-    crowded[pairs.ravel()] = True
+    one, other = cKDTree(place).query_pairs(reach_nm, output_type="ndarray").T
+    photons = candidates["photons"]
+    for mine, its in ((one, other), (other, one)):
+        crowded[mine[serious[its] & (photons[its] >= share * photons[mine])]] = True
     return crowded

@@ -25,8 +25,11 @@ class SoundConfig(Section):
     min_distance_sigmas: float = Field(3.0, ge=0.0)
     """Least distance to any serious candidate of its frame, in PSF standard deviations."""
     neighbour_log_likelihood_ratio: float = Field(6.0, ge=0.0)
-    """Gain in log-likelihood from which a candidate is a serious neighbour: fainter ones hardly
-    move a fit, and most of them are none."""
+    """Gain in log-likelihood from which a candidate is a serious neighbour: most of the fainter
+    ones are none."""
+    neighbour_share: float = Field(0.2, ge=0.0)
+    """Photons, relative to the emitter's own, from which a candidate is a serious neighbour: fainter
+    ones hardly move the fit."""
 
 
 class BinningConfig(Section):
