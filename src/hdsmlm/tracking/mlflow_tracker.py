@@ -1,4 +1,8 @@
-"""MLflow with an SQLite file and a local artifact folder: no server needed."""
+"""MLflow with an SQLite file and a local artifact folder: no server needed.
+
+Where ``MLFLOW_TRACKING_URI`` is set, MLflow's own variable, the record goes to that server or
+database instead, and files go where it keeps them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,15 @@ from hdsmlm.tracking.tracker import RunSummary, flatten
 DATABASE = "mlflow.db"
 ARTIFACTS = "artifacts"
 EXPERIMENT = "hdsmlm"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+PARENT_VARIABLE = "HDSMLM_PARENT_RUN"
+"""Environment variable with the run below which new runs are filed; a search sets it for trials."""
+_PARENT_TAG = "mlflow.parentRunId"
+
+
+def has_record(folder: Path) -> bool:
+    """Return whether there is a record: a server is named, or the folder has a database."""
+    return bool(os.environ.get(URI_VARIABLE)) or (folder / DATABASE).is_file()
 
 
 def _client(folder: Path) -> Any:
@@ -23,6 +36,9 @@ def _client(folder: Path) -> Any:
         from mlflow.tracking import MlflowClient
     except ImportError:
         raise MissingExtraError("mlflow", "train", "to track runs") from None
+    server = os.environ.get(URI_VARIABLE)
+    if server:
+        return MlflowClient(tracking_uri=server)
     folder = output_folder(folder).resolve()
     return MlflowClient(tracking_uri=f"sqlite:///{folder / DATABASE}")
 
@@ -47,15 +63,13 @@ class MlflowTracker:
             self._run_id = run_id
             self._client.set_terminated(run_id, status="RUNNING")
         else:
-            experiment = self._client.get_experiment_by_name(EXPERIMENT)
-            experiment_id = (
-                experiment.experiment_id
-                if experiment is not None
-                else self._client.create_experiment(
-                    EXPERIMENT, artifact_location=(folder.resolve() / ARTIFACTS).as_uri()
-                )
+            parent = os.environ.get(PARENT_VARIABLE)
+            run = self._client.create_run(
+                _experiment(self._client, folder),
+                run_name=name,
+                tags={_PARENT_TAG: parent} if parent else None,
             )
-            self._run_id = self._client.create_run(experiment_id, run_name=name).info.run_id
+            self._run_id = run.info.run_id
 
     @property
     def run_id(self) -> str:
@@ -95,6 +109,52 @@ class MlflowTracker:
         return True
 
 
+def _experiment(client: Any, folder: Path) -> str:
+    """Return the id of the experiment; files go beside the database, or where a server wants."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is not None:
+        return str(experiment.experiment_id)
+    location = None
+    if not os.environ.get(URI_VARIABLE):
+        location = (folder.resolve() / ARTIFACTS).as_uri()
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+
+
+def register_bundle(folder: Path, name: str, run_id: str) -> str:
+    """Put the bundle that a run recorded into the model registry.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the record.
+    name : str
+        Registered model; each call adds a version.
+    run_id : str
+        Run whose artifacts hold ``bundle/``.
+
+    Returns
+    -------
+    str
+        The version: the one that this run already has, if any; "" where the store keeps no
+        registry or the run has no bundle.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = _client(folder)
+    try:
+        if not any(file.path == "bundle" for file in client.list_artifacts(run_id)):
+            return ""
+        if not client.search_registered_models(f"name = '{name}'"):
+            client.create_registered_model(name)
+        for known in client.search_model_versions(f"name = '{name}'"):
+            if known.run_id == run_id:
+                return str(known.version)
+        source = f"{client.get_run(run_id).info.artifact_uri}/bundle"
+        return str(client.create_model_version(name, source, run_id).version)
+    except MlflowException:
+        return ""
+
+
 def list_runs(folder: Path) -> list[RunSummary]:
     """Return the recorded runs, newest first."""
     client = _client(folder)
@@ -111,6 +171,8 @@ def list_runs(folder: Path) -> list[RunSummary]:
                 run.info.start_time / 1000, datetime.UTC
             ).isoformat(timespec="seconds"),
             metrics=dict(run.data.metrics),
+            params=dict(run.data.params),
+            parent=run.data.tags.get(_PARENT_TAG, ""),
         )
         for run in runs
     ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -39,6 +39,10 @@ class RunSummary:
         Identity, state and UTC start time.
     metrics : mapping of str to float
         Last value of each metric.
+    params : mapping of str to str
+        Dotted configuration fields.
+    parent : str
+        Run below which it is filed (the search of a trial); "" if none.
     """
 
     run_id: str
@@ -46,6 +50,23 @@ class RunSummary:
     status: str
     started: str
     metrics: Mapping[str, float]
+    params: Mapping[str, str] = field(default_factory=dict)
+    parent: str = ""
+
+
+def differing_params(runs: Sequence[RunSummary]) -> dict[str, tuple[str, ...]]:
+    """Return the fields that are not the same in all runs, with the value in each run.
+
+    Examples
+    --------
+    >>> a = RunSummary("1", "a", "FINISHED", "", {}, {"steps": "5", "seed": "1"})
+    >>> b = RunSummary("2", "b", "FINISHED", "", {}, {"steps": "9", "seed": "1"})
+    >>> differing_params([a, b])
+    {'steps': ('5', '9')}
+    """
+    names = sorted({name for run in runs for name in run.params})
+    rows = {name: tuple(run.params.get(name, "-") for run in runs) for name in names}
+    return {name: values for name, values in rows.items() if len(set(values)) > 1}
 
 
 class NullTracker:

@@ -1,0 +1,69 @@
+"""Which devices a task gets: a pure function of what is free and what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hdsmlm.compute.device import Device, DeviceState, Need, Placement
+from hdsmlm.errors import ConfigError
+
+
+def place(need: Need, states: Sequence[DeviceState]) -> Placement | None:
+    """Return the devices for a task, or None while there is no room.
+
+    A device is fit when memory AND slots are free. Of the fit ones the least loaded are taken (at
+    equal load, in the order given). The devices of one task are different ones. A task that can use
+    GPUs goes to the processor only where there is no GPU at all: one that waits for a GPU is done
+    sooner than one on the processor.
+
+    Parameters
+    ----------
+    need : Need
+        What is wanted.
+    states : sequence of DeviceState
+        All devices with the leases on them.
+    """
+    kind = [state for state in states if state.device.is_gpu == _wants_gpu(need, states)]
+    fit = [state for state in kind if _fits(need, state)]
+    if len(fit) < need.devices:
+        return None
+    chosen = sorted(fit, key=lambda state: state.load)[: need.devices]
+    return Placement(tuple(state.device.name for state in chosen))
+
+
+def check_possible(need: Need, states: Sequence[DeviceState]) -> None:
+    """Refuse a task that would wait for ever: no set of EMPTY devices could hold it.
+
+    Raises
+    ------
+    ConfigError
+        Says what was wanted and what the largest device has.
+    """
+    kind = [
+        DeviceState(_emptied(state))
+        for state in states
+        if state.device.is_gpu == _wants_gpu(need, states)
+    ]
+    if sum(_fits(need, state) for state in kind) >= need.devices:
+        return
+    largest = max((state.free_bytes for state in kind), default=0)
+    slots = max((state.device.slots for state in kind), default=0)
+    wanted = max((need.slots(state.device) for state in kind), default=1)
+    raise ConfigError(
+        f"a task needs {need.devices} device(s) with {need.memory_bytes / 2**30:.1f} GiB and "
+        f"{wanted} slot(s) each, but of {len(kind)} the largest has {largest / 2**30:.1f} GiB "
+        f"and {slots} slot(s); take a smaller batch, network or number of devices"
+    )
+
+
+def _wants_gpu(need: Need, states: Sequence[DeviceState]) -> bool:
+    return need.gpu and any(state.device.is_gpu for state in states)
+
+
+def _fits(need: Need, state: DeviceState) -> bool:
+    return state.free_bytes >= need.memory_bytes and state.free_slots >= need.slots(state.device)
+
+
+def _emptied(state: DeviceState) -> Device:
+    device = state.device
+    return Device(device.name, device.title, device.total_bytes, 0, device.slots)
