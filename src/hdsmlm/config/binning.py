@@ -16,6 +16,9 @@ class SoundConfig(Section):
     candidate_threshold: float = Field(0.2, gt=0.0, le=1.0)
     """Expected count from which a unit of the count map is a candidate: what the localizer may have
     missed is among them."""
+    doubt_log_likelihood_ratio: float = Field(3.0, ge=0.0)
+    """Gain in log-likelihood from which a candidate is at least doubtful; noise alone gives less,
+    and what is missed below it has an SNR below 2."""
     min_log_likelihood_ratio: float = Field(12.0, ge=0.0)
     """Least gain in log-likelihood of the fit with the emitter over the fit without it."""
     min_probability: float = Field(0.8, ge=0.0, le=1.0)
@@ -28,8 +31,8 @@ class SoundConfig(Section):
     """Gain in log-likelihood from which a candidate is a serious neighbour: most of the fainter
     ones are none."""
     neighbour_share: float = Field(0.2, ge=0.0)
-    """Photons, relative to the emitter's own, from which a candidate is a serious neighbour: fainter
-    ones hardly move the fit."""
+    """Photons, relative to the emitter's own, from which a candidate is a serious neighbour:
+    fainter ones hardly move the fit."""
 
 
 class BinningConfig(Section):

@@ -178,6 +178,8 @@ def measure_sparse(
     parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
 
     candidates = _localized(reader, job, config, microscope, prediction, parents, folder, listener)
+    known = candidates["log_likelihood_ratio"] >= config.sound.doubt_log_likelihood_ratio
+    candidates = candidates.select(known)
     spots = split_sound(candidates, sigma_px, pixel_size_nm, config.sound)
     per_um2 = density_per_um2(len(candidates) / info.n_frames, *shape, pixel_size_nm)
     require_sparse(spots, config.max_doubtful_share, per_um2)
