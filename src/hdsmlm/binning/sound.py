@@ -89,6 +89,16 @@ def split_sound(
     return SoundSpots(sound & ~crowded, crowded)
 
 
+def lonely_and_faint(
+    candidates: Emitters, sigma_px: float, pixel_size_nm: float, config: SoundConfig
+) -> NDArray[np.bool_]:
+    """Return which candidates are what noise gives: no gain in likelihood, and no neighbour."""
+    faint = candidates["log_likelihood_ratio"] < config.doubt_log_likelihood_ratio
+    reach_nm = config.min_distance_sigmas * sigma_px * pixel_size_nm
+    every = np.ones(len(candidates), bool)
+    return np.asarray(faint & ~_crowded(candidates, every, reach_nm, 0.0))
+
+
 def require_sparse(spots: SoundSpots, max_share: float, per_um2: float) -> None:
     """Refuse a movie whose spots overlap.
 

@@ -17,8 +17,8 @@ class SoundConfig(Section):
     """Expected count from which a unit of the count map is a candidate: what the localizer may have
     missed is among them."""
     doubt_log_likelihood_ratio: float = Field(3.0, ge=0.0)
-    """Gain in log-likelihood from which a candidate is at least doubtful; noise alone gives less,
-    and what is missed below it has an SNR below 2."""
+    """Gain in log-likelihood from which a candidate without neighbours is at least doubtful; noise
+    alone gives less. (Of two candidates for one emitter each gains nothing beside the other.)"""
     min_log_likelihood_ratio: float = Field(12.0, ge=0.0)
     """Least gain in log-likelihood of the fit with the emitter over the fit without it."""
     min_probability: float = Field(0.8, ge=0.0, le=1.0)

@@ -17,7 +17,7 @@ from hdsmlm.binning.adding import SparseMovie
 from hdsmlm.binning.background import BackgroundMaps
 from hdsmlm.binning.correlation import BlinkCorrelation, blink_correlation, blink_drift
 from hdsmlm.binning.plan import PlanRules
-from hdsmlm.binning.sound import require_sparse, split_sound
+from hdsmlm.binning.sound import lonely_and_faint, require_sparse, split_sound
 from hdsmlm.bundle import load_bundle
 from hdsmlm.config.base import section_to_yaml
 from hdsmlm.config.binning import BinningConfig
@@ -178,8 +178,9 @@ def measure_sparse(
     parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
 
     candidates = _localized(reader, job, config, microscope, prediction, parents, folder, listener)
-    known = candidates["log_likelihood_ratio"] >= config.sound.doubt_log_likelihood_ratio
-    candidates = candidates.select(known)
+    candidates = candidates.select(
+        ~lonely_and_faint(candidates, sigma_px, pixel_size_nm, config.sound)
+    )
     spots = split_sound(candidates, sigma_px, pixel_size_nm, config.sound)
     per_um2 = density_per_um2(len(candidates) / info.n_frames, *shape, pixel_size_nm)
     require_sparse(spots, config.max_doubtful_share, per_um2)
