@@ -89,14 +89,30 @@ def split_sound(
     return SoundSpots(sound & ~crowded, crowded)
 
 
-def lonely_and_faint(
-    candidates: Emitters, sigma_px: float, pixel_size_nm: float, config: SoundConfig
-) -> NDArray[np.bool_]:
-    """Return which candidates are what noise gives: no gain in likelihood, and no neighbour."""
-    faint = candidates["log_likelihood_ratio"] < config.doubt_log_likelihood_ratio
+def missed_candidates(
+    found: Emitters,
+    candidates: Emitters,
+    sigma_px: float,
+    pixel_size_nm: float,
+    config: SoundConfig,
+) -> Emitters:
+    """Return the candidates that stand for emitters which the localizer may have missed.
+
+    Those nearer than ``min_distance_sigmas`` to something that was found are parts of it; of the
+    others, those that gain no likelihood and have no neighbour (of two candidates for one emitter
+    neither gains much beside the other) are noise.
+    """
     reach_nm = config.min_distance_sigmas * sigma_px * pixel_size_nm
-    every = np.ones(len(candidates), bool)
-    return np.asarray(faint & ~_crowded(candidates, every, reach_nm, 0.0))
+    if not len(candidates) or reach_nm <= 0:
+        return candidates
+    lonely = np.ones(len(candidates), bool)
+    if len(found):
+        distance, _ = cKDTree(_places(found, reach_nm)).query(_places(candidates, reach_nm))
+        lonely = np.asarray(distance > reach_nm)
+    rest = candidates.select(lonely)
+    every = np.ones(len(rest), bool)
+    real = rest["log_likelihood_ratio"] >= config.doubt_log_likelihood_ratio
+    return rest.select(real | _crowded(rest, every, reach_nm, 0.0))
 
 
 def require_sparse(spots: SoundSpots, max_share: float, per_um2: float) -> None:
@@ -123,12 +139,14 @@ def _crowded(
     crowded = np.zeros(len(candidates), bool)
     if not len(candidates) or reach_nm <= 0:
         return crowded
-    # One tree for all frames: a third axis on which frames lie further apart than the reach.
-    place = np.column_stack(
-        [candidates["x_nm"], candidates["y_nm"], candidates["frame"] * (2.0 * reach_nm)]
-    )
-    one, other = cKDTree(place).query_pairs(reach_nm, output_type="ndarray").T
+    places = _places(candidates, reach_nm)
+    one, other = cKDTree(places).query_pairs(reach_nm, output_type="ndarray").T
     photons = candidates["photons"]
     for mine, its in ((one, other), (other, one)):
         crowded[mine[serious[its] & (photons[its] >= share * photons[mine])]] = True
     return crowded
+
+
+def _places(table: Emitters, reach_nm: float) -> NDArray[np.float64]:
+    """Return x, y and a third axis on which frames lie further apart than the reach."""
+    return np.column_stack([table["x_nm"], table["y_nm"], table["frame"] * (2.0 * reach_nm)])

@@ -14,8 +14,8 @@ class SoundConfig(Section):
     """Which localizations of a sparse frame are beyond doubt; all others are doubtful spots."""
 
     candidate_threshold: float = Field(0.2, gt=0.0, le=1.0)
-    """Expected count from which a unit of the count map is a candidate: what the localizer may have
-    missed is among them."""
+    """Expected count from which a unit of the count map is a candidate beside what the localizer
+    finds: what it may have missed is among them."""
     doubt_log_likelihood_ratio: float = Field(3.0, ge=0.0)
     """Gain in log-likelihood from which a candidate without neighbours is at least doubtful; noise
     alone gives less. (Of two candidates for one emitter each gains nothing beside the other.)"""

@@ -17,7 +17,7 @@ from hdsmlm.binning.adding import SparseMovie
 from hdsmlm.binning.background import BackgroundMaps
 from hdsmlm.binning.correlation import BlinkCorrelation, blink_correlation, blink_drift
 from hdsmlm.binning.plan import PlanRules
-from hdsmlm.binning.sound import lonely_and_faint, require_sparse, split_sound
+from hdsmlm.binning.sound import missed_candidates, require_sparse, split_sound
 from hdsmlm.bundle import load_bundle
 from hdsmlm.config.base import section_to_yaml
 from hdsmlm.config.binning import BinningConfig
@@ -42,8 +42,8 @@ from hdsmlm.records.movie import MovieReader
 from hdsmlm.simulation.recording import measured_maps
 from hdsmlm.units import density_per_um2
 
-TABLE, IDENTITY = "sparse.csv", "sparse.json"
-"""Localizations of the sparse movie, and of what run they are."""
+LOCALIZATIONS, CANDIDATES = "sparse.csv", "candidates.csv"
+"""Localizations of the sparse movie, and all that may be one."""
 MAX_DRIFT_PX = 0.5
 """Drift during the time that a blink is followed for, at most."""
 
@@ -98,6 +98,8 @@ class Sparse:
         Lag that it asks for; None where it is unknown.
     parents : dict
         Names and hashes of the movie's files.
+    density_per_um2 : float
+        Emitters per µm² and frame, sound or not.
     notes : tuple of str
         Remarks for the user.
     """
@@ -112,13 +114,8 @@ class Sparse:
     correlation: BlinkCorrelation | None
     correlation_lag_frames: int | None
     parents: dict[str, str]
+    density_per_um2: float
     notes: tuple[str, ...] = field(default=())
-
-    @property
-    def density_per_um2(self) -> float:
-        """Sound localizations per µm² and frame."""
-        per_frame = float(self.movie.sound.sum()) / self.n_frames
-        return density_per_um2(per_frame, self.height, self.width, self.movie.pixel_size_nm)
 
     def rules(self, config: BinningConfig) -> PlanRules:
         """Return the rules of the sums."""
@@ -177,21 +174,24 @@ def measure_sparse(
     sigma_px = float(psf.width_px(0.0))
     parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
 
-    candidates = _localized(reader, job, config, microscope, prediction, parents, folder, listener)
-    candidates = candidates.select(
-        ~lonely_and_faint(candidates, sigma_px, pixel_size_nm, config.sound)
-    )
-    spots = split_sound(candidates, sigma_px, pixel_size_nm, config.sound)
-    per_um2 = density_per_um2(len(candidates) / info.n_frames, *shape, pixel_size_nm)
+    localizer = _Localizer(reader, job, microscope, prediction, parents, folder, listener)
+    found = localizer.table(LOCALIZATIONS, None)
+    more = localizer.table(CANDIDATES, config.sound.candidate_threshold)
+    more = missed_candidates(found, more, sigma_px, pixel_size_nm, config.sound)
+    spots = split_sound(found, sigma_px, pixel_size_nm, config.sound)
+    per_um2 = density_per_um2(len(found) / info.n_frames, *shape, pixel_size_nm)
     require_sparse(spots, config.max_doubtful_share, per_um2)
     if not spots.sound.any():
         raise MovieError(
-            f"{info.name}: none of its {len(candidates)} spots is beyond doubt; look at it with "
+            f"{info.name}: none of its {len(found)} spots is beyond doubt; look at it with "
             "`hdsmlm doctor` and `hdsmlm predict`, or widen binning.sound with --set"
         )
-    linked = link_blinks(candidates, config.linking)
-    correlation, lag, more = _correlation(linked.select(spots.sound), info.n_frames, config)
-    _require_still(linked.select(spots.sound), pixel_size_nm, lag, config)
+    candidates = Emitters.concatenate([found, more])
+    sound = np.concatenate([spots.sound, np.zeros(len(more), bool)])
+    order = np.argsort(candidates["frame"], kind="stable")
+    linked, sound = link_blinks(candidates.select(order), config.linking), sound[order]
+    correlation, lag, remarks = _correlation(linked.select(sound), info.n_frames, config)
+    _require_still(linked.select(sound), pixel_size_nm, lag, config)
 
     def read_photons(start: int, stop: int) -> NDArray[np.float64]:
         return camera.to_photons(reader.read(start, stop))
@@ -214,7 +214,7 @@ def measure_sparse(
             config.background_smoothing_px,
         ),
         linked.with_columns(snr=snr),
-        spots.sound,
+        sound,
         pixel_size_nm,
     )
     return Sparse(
@@ -227,7 +227,8 @@ def measure_sparse(
         correlation,
         lag,
         parents,
-        (*notes, *more),
+        per_um2,
+        (*notes, *remarks),
     )
 
 
@@ -282,38 +283,44 @@ def _require_still(
         )
 
 
-def _localized(
-    reader: MovieReader,
-    job: SparseJob,
-    config: BinningConfig,
-    microscope: MicroscopeConfig,
-    prediction: PredictionConfig,
-    parents: dict[str, str],
-    folder: Path,
-    listener: Listener,
-) -> Emitters:
-    """Return the localizations of all candidates, from ``folder`` where they are finished."""
-    bundle = load_bundle(job.model)
-    decoding = bundle.manifest.decoding.model_copy(
-        update={"threshold": config.sound.candidate_threshold}
-    )
-    settings = LocalizeConfig(
-        fit="frame",
-        prediction=prediction.model_copy(update={"decoding": decoding}),
-        frames=FitConfig(choose_count=False),
-    )
-    identity = {
-        "parents": parents,
-        "model": bundle.sha256,
-        "microscope": section_to_yaml(microscope),
-        "settings": section_to_yaml(settings),
-    }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    table, note = folder / TABLE, folder / IDENTITY
-    finished = table.is_file() and note.is_file() and note.read_text("utf-8").strip() == digest
-    if not finished:
-        task = LocalizeJob(reader, table, job.model, microscope, overwrite=True)
-        localize_movie(task, settings, listener)
-        with atomic_path(note) as temporary:
-            temporary.write_text(digest + "\n", "utf-8")
-    return read_table(table).sorted()
+@dataclass(frozen=True)
+class _Localizer:
+    """Localizes the movie frame by frame, or takes finished tables from the folder."""
+
+    reader: MovieReader
+    job: SparseJob
+    microscope: MicroscopeConfig
+    prediction: PredictionConfig
+    parents: dict[str, str]
+    folder: Path
+    listener: Listener
+
+    def table(self, name: str, threshold: float | None) -> Emitters:
+        """Return localizations sorted by frame.
+
+        Without a threshold they are what ``hdsmlm localize --fit frame`` finds; with one every unit
+        of the count map above it is fitted and kept.
+        """
+        bundle = load_bundle(self.job.model)
+        prediction, frames = self.prediction, FitConfig()
+        if threshold is not None:
+            decoding = bundle.manifest.decoding.model_copy(update={"threshold": threshold})
+            prediction = prediction.model_copy(update={"decoding": decoding})
+            frames = FitConfig(choose_count=False)
+        settings = LocalizeConfig(fit="frame", prediction=prediction, frames=frames)
+        identity = {
+            "parents": self.parents,
+            "model": bundle.sha256,
+            "microscope": section_to_yaml(self.microscope),
+            "settings": section_to_yaml(settings),
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        path = self.folder / name
+        note = path.with_suffix(".sha256")
+        finished = path.is_file() and note.is_file() and note.read_text("utf-8").strip() == digest
+        if not finished:
+            task = LocalizeJob(self.reader, path, self.job.model, self.microscope, overwrite=True)
+            localize_movie(task, settings, self.listener)
+            with atomic_path(note) as temporary:
+                temporary.write_text(digest + "\n", "utf-8")
+        return read_table(path).sorted()

@@ -27,7 +27,6 @@ from hdsmlm.pipelines.sparse import Sparse, SparseJob, measure_sparse
 from hdsmlm.pipelines.sums import Sums
 from hdsmlm.records.events import Listener, silent
 from hdsmlm.records.provenance import Provenance
-from hdsmlm.units import density_per_um2
 
 RECORD, PICTURE, TABLE = "titration.json", "titration.png", "titration.csv"
 _COLUMNS = (
@@ -163,8 +162,8 @@ class Titration:
             )
         else:
             lines.append(
-                f"not reliable (F1 >= {self.reliable_f1:g}) at any density, not even in the movie "
-                f"as it is, {self.density_per_um2:.2g} emitters per um2 and frame: brighter emitters, "
+                f"not reliable (F1 >= {self.reliable_f1:g}) at any density, not in this movie "
+                f"as it is ({self.density_per_um2:.2g} emitters per um2 and frame): brighter ones, "
                 "less background, or a model trained for this microscope would help"
             )
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)]) + "\n"
@@ -198,7 +197,7 @@ def titrate_movie(
             for n, one in sums.items()
         ]
         scores = score_binned(bundle, choices, job.engine, job.precision, listener)
-    density = _density(sparse)
+    density = sparse.density_per_um2
     steps = tuple(Step(n, n * density, score) for n, score in zip(sums, scores, strict=True))
     reliable, is_bounded = reliable_density(
         [step.density_per_um2 for step in steps],
@@ -251,14 +250,6 @@ def _sums(sparse: Sparse, config: TitrationConfig) -> tuple[dict[int, Sums], tup
             left_out = ", ".join(str(n) for n in config.factors if n >= factor)
             return sums, (f"left out {left_out}: {error}",)
     return sums, ()
-
-
-def _density(sparse: Sparse) -> float:
-    """Return the emitters per µm² and frame of the sparse movie: all candidates, by probability."""
-    expected = float(sparse.movie.candidates["probability"].sum())
-    return density_per_um2(
-        expected / sparse.n_frames, sparse.height, sparse.width, sparse.movie.pixel_size_nm
-    )
 
 
 def _write(result: Titration, provenance: Provenance, folder: Path) -> None:
