@@ -20,3 +20,18 @@ def test_scores_on_validation_and_test_set_are_shown(tmp_path):
     assert "test F1" in head
     assert "0.812" in row
     assert "0.625" in row
+
+
+def test_two_runs_are_compared_field_by_field(tmp_path):
+    for name, steps in (("short", 5), ("long", 9)):
+        tracker = MlflowTracker(tmp_path, name)
+        tracker.log_params({"training": {"steps": steps, "seed": 1}})
+        tracker.log_metrics({"val_f1": steps / 10}, steps)
+    arguments = ["runs", str(tmp_path), "--compare", "short", "--compare", tracker.run_id[:8]]
+    result = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    row = next(line for line in result.output.splitlines() if "training.steps" in line)
+    assert row.split() == ["training.steps", "5", "9"]
+    assert "training.seed" not in result.output
+    wrong = CliRunner().invoke(app, ["runs", str(tmp_path), "--compare", "shord"])
+    assert "did you mean 'short'" in str(wrong.exception)

@@ -2,7 +2,14 @@
 
 import pytest
 
-from hdsmlm.tracking.mlflow_tracker import DATABASE, MlflowTracker, list_runs
+from hdsmlm.tracking.mlflow_tracker import (
+    DATABASE,
+    PARENT_VARIABLE,
+    URI_VARIABLE,
+    MlflowTracker,
+    list_runs,
+    register_bundle,
+)
 from hdsmlm.tracking.tracker import NullTracker, Tracker
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow and SQLAlchemy
@@ -45,3 +52,33 @@ def test_every_tracker_takes_the_same_calls(kind, tmp_path):
     (pictures / "a.txt").write_text("a")
     tracker.log_file(pictures)
     tracker.close(complete=True)
+
+
+def test_trials_are_filed_below_their_search_and_the_best_is_registered_once(tmp_path, monkeypatch):
+    search = MlflowTracker(tmp_path, "search")
+    monkeypatch.setenv(PARENT_VARIABLE, search.run_id)
+    trial = MlflowTracker(tmp_path, "trial")
+    trial.log_params({"training": {"steps": 6}})
+    bundle = tmp_path / "a" / "bundle"
+    bundle.mkdir(parents=True)
+    (bundle / "bundle.yaml").write_text("name: trial")
+    assert register_bundle(tmp_path, "mine", trial.run_id) == ""  # nothing recorded yet
+    trial.log_file(bundle, "bundle")
+    assert register_bundle(tmp_path, "mine", trial.run_id) == "1"
+    assert register_bundle(tmp_path, "mine", trial.run_id) == "1"
+    runs = {run.name: run for run in list_runs(tmp_path)}
+    assert runs["trial"].parent == search.run_id
+    assert runs["search"].parent == ""
+    assert runs["trial"].params == {"training.steps": "6"}
+
+
+def test_the_record_goes_where_mlflows_variable_says(tmp_path, monkeypatch):
+    elsewhere = tmp_path / "server.db"
+    monkeypatch.setenv(URI_VARIABLE, f"sqlite:///{elsewhere}")
+    monkeypatch.chdir(tmp_path)
+    tracker = MlflowTracker(tmp_path / "here", "mine")
+    tracker.log_metrics({"val_f1": 0.5}, 1)
+    tracker.close(complete=True)
+    assert elsewhere.is_file()
+    assert not (tmp_path / "here" / DATABASE).exists()
+    assert [run.name for run in list_runs(tmp_path / "here")] == ["mine"]

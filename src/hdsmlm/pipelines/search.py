@@ -29,8 +29,6 @@ from hdsmlm.config.run import RunConfig
 from hdsmlm.config.search import HalvingMethod, SearchConfig, base_values, load_search
 from hdsmlm.errors import ConfigError, Interrupted, OutputError, require_extra
 from hdsmlm.io.writing import atomic_path, output_folder
-from hdsmlm.pipelines.train import BUNDLE
-from hdsmlm.pipelines.trial import FUNCTION
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.search.halving import Halving, rung_steps
 from hdsmlm.search.record import Attempt, State, TrialRecord, read_record, write_record
@@ -44,6 +42,9 @@ BASE = "base.yaml"
 STATE = "search.json"
 TRIALS = "trials"
 RUN = "run"
+BUNDLE = "bundle"
+"""Of the run folder; pipelines.train, which writes it, loads Keras, and this module need not."""
+FUNCTION = "hdsmlm.pipelines.trial:run_trial"
 BEST = "best"
 FREE_TO_CHANGE = ("metric", "goal", "retries", "memory_retries")
 """Search fields that a continued search may change (metric and goal not with halving)."""

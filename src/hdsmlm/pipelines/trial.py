@@ -16,7 +16,6 @@ from hdsmlm.records.events import Event
 from hdsmlm.training.trainer import STAGNATION
 
 RESULT = "result.json"
-FUNCTION = "hdsmlm.pipelines.trial:run_trial"
 
 
 def run_trial(
