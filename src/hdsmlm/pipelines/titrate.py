@@ -158,7 +158,7 @@ class Titration:
             lines.append(
                 f"reliable (F1 >= {self.reliable_f1:g}) up to {least}{self.reliable_per_um2:.2g} "
                 f"emitters per um2 and frame; your movie is at {self.density_per_um2:.2g}: you "
-                f"could image about {least}{self.speed_up:.1f} times faster"
+                f"could image {least or 'about '}{self.speed_up:.1f} times faster"
             )
         else:
             lines.append(
