@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_no_two_summands_lie_nearer_than_the_lag(factor, length, lag, spare, see
     assert len(starts) == factor
     assert starts[0] >= 0
     assert starts[-1] + length <= rules.n_frames
-    for before, after in zip(starts, starts[1:], strict=False):
+    for before, after in pairwise(starts):
         assert after - (before + length - 1) >= lag  # from its last frame to the next one's first
 
 
@@ -169,7 +169,7 @@ def test_a_faint_satellite_spares_the_bright_spot() -> None:
 
 def test_a_dense_movie_and_a_missing_column_are_refused() -> None:
     crowded = split_sound(spots(frame=1, x_nm=3100.0, y_nm=3000.0), 1.3, 100.0, SoundConfig())
-    with pytest.raises(MovieError, match="too dense to bin: 100 %.*at most 50 %"):
+    with pytest.raises(MovieError, match=r"too dense to bin: 100 %.*at most 50 %"):
         require_sparse(crowded, 0.5, 3.0)
     lacking = Emitters({name: spots()[name] for name in ("frame", "x_nm", "y_nm", "photons")})
     with pytest.raises(TableError, match="uncertainty_x_nm"):
