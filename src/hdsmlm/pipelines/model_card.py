@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hdsmlm.config.run import RunConfig
 from hdsmlm.config.test_set import TestSetConfig
-from hdsmlm.pipelines.calibrate import CalibrationResult
+from hdsmlm.pipelines.calibrate import F1_TOLERANCE, CalibrationResult
 from hdsmlm.pipelines.score_binned import BinnedScore
 from hdsmlm.pipelines.test_set import CaseScore, TestSetScores
 from hdsmlm.training.checkpoint import Progress
@@ -173,7 +173,8 @@ def _calibration(facts: CardFacts) -> list[str]:
         "On scenes apart from training and test: temperature "
         f"{result.calibration.temperature:.3f} (folded into the last convolution); cross-entropy "
         f"{result.loss_before:.5f} → {result.loss_after:.5f}. Decoding threshold "
-        f"{result.decoding.threshold:.2f}, kernel {result.decoding.kernel_sigma_px:.1f} px.",
+        f"{result.decoding.threshold:.3g}: the lowest whose F1 there is within {F1_TOLERANCE:g} of "
+        "the best.",
         "",
     ]
 
