@@ -43,5 +43,5 @@ for factor in 5 10; do
     bin pmhc "$pmhc" "$factor" --augment --pixel-size-nm "$pmhc_pixel_nm" --sequences 200 \
         ${pmhc_options[@]+"${pmhc_options[@]}"}
     bin virtual "$out/sparse_virtual/movie.tif" "$factor" \
-        --camera "$out/sparse_virtual/camera.yaml" --sequences 200
+        --camera "$out/sparse_virtual/camera.yaml" --augment --sequences 200
 done

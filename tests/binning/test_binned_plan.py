@@ -108,11 +108,11 @@ def test_a_drift_of_blinks_is_measured() -> None:
     rng = np.random.default_rng(1)
     noise = rng.normal(0, 10, (2, len(still)))
     moving = still.with_columns(x_nm=12.0 * still["frame"] + noise[0], y_nm=noise[1])
-    drift = blink_drift(moving)
+    drift = blink_drift(moving, 150.0)
     assert drift is not None
     assert abs(drift.x_nm - 12.0) < 4 * drift.error_nm
     assert 0 < drift.least_nm < 12.0
-    rest = blink_drift(still.with_columns(x_nm=noise[0], y_nm=noise[1]))
+    rest = blink_drift(still.with_columns(x_nm=noise[0], y_nm=noise[1]), 150.0)
     assert rest is not None
     assert rest.least_nm == 0.0
 

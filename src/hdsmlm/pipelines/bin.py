@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from hdsmlm.binning.folder import BINNING, CAMERA, MOVIE, TRUTH
 from hdsmlm.bundle import load_bundle
 from hdsmlm.config.base import write_yaml
 from hdsmlm.config.binning import BinningConfig
@@ -29,9 +30,6 @@ from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
 from hdsmlm.simulation.recording import TRUTH_COLUMNS
 from hdsmlm.units import density_per_um2
-
-MOVIE, TRUTH, CAMERA, BINNING = "movie.tif", "truth.csv", "camera.yaml", "binning.yaml"
-"""Files of the folder; ``binning.yaml`` is written last."""
 
 
 @dataclass(frozen=True)

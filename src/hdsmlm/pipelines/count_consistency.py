@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.binning.folder import FolderSequences
 from hdsmlm.binning.plan import PlanRules, draw_sum
 from hdsmlm.bundle import Bundle
 from hdsmlm.config.prediction import EngineName, Precision
@@ -28,7 +29,6 @@ from hdsmlm.records.count_map import expected_count
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.movie import MovieReader
 from hdsmlm.records.provenance import file_sha256
-from hdsmlm.training.folder import FolderSequences
 
 MAX_SEQUENCES = 20
 """Dense sequences that are compared, the first ones of the folder."""

@@ -46,6 +46,8 @@ LOCALIZATIONS, CANDIDATES = "sparse.csv", "candidates.csv"
 """Localizations of the sparse movie, and all that may be one."""
 MAX_DRIFT_PX = 0.5
 """Drift during the time that a blink is followed for, at most."""
+_LARGEST_STEP_PX = 1.5
+"""Drift from frame to frame that is looked for."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ def _require_still(
     sound: Emitters, pixel_size_nm: float, lag: int | None, config: BinningConfig
 ) -> None:
     """Refuse a sample that moves noticeably while a blink is followed."""
-    drift = blink_drift(sound)
+    drift = blink_drift(sound, _LARGEST_STEP_PX * pixel_size_nm)
     followed = config.sequence_frames + (lag or 0)
     moved_px = drift.least_nm * followed / pixel_size_nm if drift is not None else 0.0
     if drift is not None and moved_px > MAX_DRIFT_PX:

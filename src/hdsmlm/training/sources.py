@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.binning.folder import MOVIE, TRUTH, FolderSequences, check_hashes
 from hdsmlm.config.data import BinnedSource
 from hdsmlm.config.run import RunConfig
 from hdsmlm.errors import ConfigError
 from hdsmlm.training.binned import Sequences, held_out_rows
-from hdsmlm.training.folder import MOVIE, TRUTH, FolderSequences, check_hashes
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.provenance import file_sha256
 
 MOVIE, TRUTH, CAMERA, BINNING = "movie.tif", "truth.csv", "camera.yaml", "binning.yaml"
+"""Files of the folder; ``binning.yaml`` is written last."""
 
 
 @dataclass(frozen=True)
