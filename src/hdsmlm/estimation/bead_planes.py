@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.imaging.spline import SplinePsf
 from hdsmlm.imaging.spline_kernel import spline_patch
 
@@ -66,7 +66,7 @@ def fit_planes(
     return PlaneFits(result[:, 0], result[:, 1], z_nm, result[:, 3], result[:, 4])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _fit_planes(
     coefficients: NDArray[np.float32],
     planes: NDArray[np.float64],
@@ -88,7 +88,7 @@ def _fit_planes(
     return best
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _climb(
     coefficients: NDArray[np.float32],
     data: NDArray[np.float64],
@@ -126,7 +126,7 @@ def _climb(
     return loss
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _evaluate(
     coefficients: NDArray[np.float32],
     data: NDArray[np.float64],

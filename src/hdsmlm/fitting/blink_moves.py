@@ -24,9 +24,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.fitting.blink_kernels import (
     LEAST_MODEL,
     N_STATS,

@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from hdsmlm.compiled import njit
 from hdsmlm.fitting.blink_kernels import corner, draw_patch, used_part
 from hdsmlm.fitting.blink_moves import LEAST_COST, evidence
 from hdsmlm.fitting.psf_kernels import PHOTONS, X, Y

@@ -13,9 +13,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.fitting.evidence import MAX_COUNT, log_emitter_prior, region_prior
 from hdsmlm.fitting.group_fit import add_neighbours, cut_region, pack, search_box
 from hdsmlm.fitting.group_quality import add_prior, drop_gain

@@ -18,9 +18,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, X, Y
 from hdsmlm.records.count_map import expected_count
 

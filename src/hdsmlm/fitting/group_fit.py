@@ -11,9 +11,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, SHAPE, X, Y, fill_patch
 from hdsmlm.fitting.region_fit import (
     LEAST_MEAN,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from hdsmlm.compiled import njit
 from hdsmlm.fitting.group_fit import add_light, cut_region, pack
 from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, SHAPE, X, Y
 from hdsmlm.fitting.region_fit import (

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.errors import ConfigError
 from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf, Psf
 from hdsmlm.imaging.spline import SplinePsf

@@ -16,9 +16,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, SHAPE, X, Y, fill_patch
 
 FIXED_SHAPE, FREE_SHAPE, COMMON_SHAPE = 0, 1, 2

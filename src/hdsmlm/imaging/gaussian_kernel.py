@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from hdsmlm.compiled import njit
 
 TRUNCATION_SIGMAS = 4.5
 """Half-width of the box that is drawn, in standard deviations; 1.4e-5 of the light is outside."""
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def add_gaussians(
     stack: NDArray[np.float64],
     frame: NDArray[np.int64],
@@ -69,7 +70,7 @@ def add_gaussians(
     return peak
 
 
-@numba.njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, inline="always")
 def _bin(centre: float, k: float) -> float:
     """Integral of a Gaussian over the pixel whose centre lies ``centre`` away."""
     return 0.5 * (math.erf((centre + 0.5) * k) - math.erf((centre - 0.5) * k))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from hdsmlm.compiled import njit
 
 TERMS = 64
 """Coefficients per cell: four powers along each of z, y and x."""
 
 
-@numba.njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def spline_patch(
     coefficients: NDArray[np.float32],
     x_px: float,
@@ -89,7 +90,7 @@ def spline_patch(
             by_z[i, m] = slope_by_z
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def add_splines(
     stack: NDArray[np.float64],
     frame: NDArray[np.int64],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 
-@numba.njit(nogil=True, cache=True)
+
+@njit(nogil=True, cache=True)
 def add_stamps(
     stack: NDArray[np.float64],
     frame: NDArray[np.int64],
@@ -73,7 +74,7 @@ def add_stamps(
     return peak
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def tabulate_stamps(
     cumulative: NDArray[np.float64], reach: int, phases: int
 ) -> NDArray[np.float32]:

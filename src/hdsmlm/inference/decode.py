@@ -22,9 +22,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 from hdsmlm.config.prediction import DecodingConfig
 from hdsmlm.records.count_map import expected_count
 from hdsmlm.records.emitters import Emitters

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hdsmlm.compiled import njit
 
-@numba.njit(nogil=True, cache=True)
+
+@njit(nogil=True, cache=True)
 def link_rows(
     frames: NDArray[np.int64],
     starts: NDArray[np.int64],
@@ -69,7 +70,7 @@ def link_rows(
     return blink
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def _candidates(position, variance, mean, weight, add_variances):  # type: ignore[no-untyped-def]
     """Return (cost, open blink, row) of all pairs below cost 1; both sides ascend in x."""
     cost = np.empty(64)
@@ -106,7 +107,7 @@ def _candidates(position, variance, mean, weight, add_variances):  # type: ignor
     return cost[:n_pairs], left[:n_pairs], right[:n_pairs]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def unite_flags(
     index: NDArray[np.int64], flags: NDArray[np.int64], n_blinks: int
 ) -> NDArray[np.int64]:

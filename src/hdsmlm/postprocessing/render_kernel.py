@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from hdsmlm.compiled import njit
 
 TRUNCATION_SIGMAS = 4.0
 """Half-width of the box that is drawn; what lies outside is given to the pixels inside."""
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def add_counts(
     image: NDArray[np.float32],
     position: NDArray[np.float64],
@@ -26,7 +27,7 @@ def add_counts(
             image[int(y), int(x)] += weight[i]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True)
 def add_normalized_gaussians(
     image: NDArray[np.float32],
     position: NDArray[np.float64],
