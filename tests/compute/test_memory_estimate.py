@@ -1,9 +1,14 @@
 """The estimate of memory against what torch keeps for the backward pass, and what must hold."""
 
-import keras
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
 
 from hdsmlm.compute.memory import FLOAT32_BYTES, estimate_memory, network_layers
 from hdsmlm.config.network import NetworkConfig

@@ -7,6 +7,7 @@ from hdsmlm.tracking.mlflow_tracker import (
     PARENT_VARIABLE,
     URI_VARIABLE,
     MlflowTracker,
+    end_lost_runs,
     list_runs,
     register_bundle,
 )
@@ -70,6 +71,9 @@ def test_trials_are_filed_below_their_search_and_the_best_is_registered_once(tmp
     assert runs["trial"].parent == search.run_id
     assert runs["search"].parent == ""
     assert runs["trial"].params == {"training.steps": "6"}
+    assert end_lost_runs(tmp_path, search.run_id) == 1  # its process was killed
+    assert end_lost_runs(tmp_path, search.run_id) == 0
+    assert {run.status for run in list_runs(tmp_path) if run.parent} == {"KILLED"}
 
 
 def test_the_record_goes_where_mlflows_variable_says(tmp_path, monkeypatch):

@@ -53,7 +53,8 @@ def command(
 def _list(runs: list[RunSummary]) -> Table:
     from rich.table import Table
 
-    table = Table("name", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("name", no_wrap=True, min_width=14)
     for heading in ("started (UTC)", "state", "run id"):
         table.add_column(heading, no_wrap=True)
     for heading in SHOWN:

@@ -35,7 +35,12 @@ from hdsmlm.search.record import Attempt, State, TrialRecord, read_record, write
 from hdsmlm.search.report import REPORT, TABLE, write_results
 from hdsmlm.search.space import Trial, draw_trials
 from hdsmlm.search.summary import Summary
-from hdsmlm.tracking.mlflow_tracker import PARENT_VARIABLE, MlflowTracker, register_bundle
+from hdsmlm.tracking.mlflow_tracker import (
+    PARENT_VARIABLE,
+    MlflowTracker,
+    end_lost_runs,
+    register_bundle,
+)
 
 SEARCH = "search.yaml"
 BASE = "base.yaml"
@@ -195,6 +200,7 @@ def _open_parent(config: SearchConfig, job: SearchJob) -> MlflowTracker | None:
     path = job.out / STATE
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     tracker = MlflowTracker(job.tracking, config.name, known.get("parent_run", ""))
+    end_lost_runs(job.tracking, tracker.run_id)  # nobody else works in this folder
     tracker.log_params({"method": config.method.kind, "metric": config.metric})
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"parent_run": tracker.run_id}) + "\n", encoding="utf-8")

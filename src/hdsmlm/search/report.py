@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -40,12 +41,21 @@ def write_results(summary: Summary, folder: Path) -> None:
         "metric": summary.config.metric,
         "goal": summary.config.goal,
         "best": summary.best.number if summary.best else None,
-        "trials": [asdict(record) for record in summary.ranked],
+        "trials": [_finite(asdict(record)) for record in summary.ranked],
     }
     with atomic_path(folder / RESULTS) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     with atomic_path(folder / REPORT) as temporary:
         temporary.write_text(_page(summary), encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _row(summary: Summary, rank: int, record: TrialRecord) -> dict[str, Any]:

@@ -120,6 +120,25 @@ def _experiment(client: Any, folder: Path) -> str:
     return str(client.create_experiment(EXPERIMENT, artifact_location=location))
 
 
+def end_lost_runs(folder: Path, parent: str) -> int:
+    """Mark the runs below ``parent`` that still count as running, since their process is gone.
+
+    Returns
+    -------
+    int
+        How many there were.
+    """
+    client = _client(folder)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    lost = client.search_runs(
+        [experiment.experiment_id],
+        f"tags.`{_PARENT_TAG}` = '{parent}' and attributes.status = 'RUNNING'",
+    )
+    for run in lost:
+        client.set_terminated(run.info.run_id, status="KILLED")
+    return len(lost)
+
+
 def register_bundle(folder: Path, name: str, run_id: str) -> str:
     """Put the bundle that a run recorded into the model registry.
 
