@@ -29,6 +29,7 @@ from hdsmlm.records.events import Listener, silent
 from hdsmlm.records.provenance import Provenance
 
 RECORD, PICTURE, TABLE = "titration.json", "titration.png", "titration.csv"
+_FEW_SCORED = 0.5
 _COLUMNS = (
     "factor",
     "density_per_um2",
@@ -83,10 +84,14 @@ class Step:
     score: BinnedScore
 
     @property
+    def n_scored(self) -> int:
+        """Emitters that the scores are about."""
+        return self.score.detection.tp + self.score.detection.fn
+
+    @property
     def count_error(self) -> float:
         """Emitters found over emitters that are there, minus 1; doubtful places left out."""
-        found = self.score.detection
-        true = found.tp + found.fn
+        found, true = self.score.detection, self.n_scored
         return (found.tp + found.fp) / true - 1 if true else float("nan")
 
     def to_dict(self) -> dict[str, Any]:
@@ -103,7 +108,7 @@ class Step:
         return {
             "factor": self.factor,
             **{name: round(float(value), 4) for name, value in values.items()},
-            "n_emitters": found.tp + found.fn,
+            "n_emitters": self.n_scored,
         }
 
 
@@ -151,7 +156,7 @@ class Titration:
             lines.append(
                 f"{step.factor:>6} {step.density_per_um2:>8.3g} {found.f1:>6.3f} "
                 f"{found.recall:>7.3f} {found.precision:>9.3f} {step.score.chance_f1:>9.3f} "
-                f"{100 * step.count_error:>+6.1f}% {found.tp + found.fn:>7}"
+                f"{100 * step.count_error:>+6.1f}% {step.n_scored:>7}"
             )
         least = "" if self.is_bounded else "at least "
         if self.reliable_per_um2 > 0:
@@ -204,9 +209,8 @@ def titrate_movie(
         [step.score.detection.f1 for step in steps],
         config.reliable_f1,
     )
-    result = Titration(
-        steps, density, reliable, is_bounded, config.reliable_f1, (*sparse.notes, *notes)
-    )
+    remarks = (*sparse.notes, *notes, *selection_notes(steps))
+    result = Titration(steps, density, reliable, is_bounded, config.reliable_f1, remarks)
     provenance = Provenance(
         "titrate",
         config.model_dump(mode="json"),
@@ -236,6 +240,25 @@ def reliable_density(densities: list[float], f1: list[float], limit: float) -> t
         return 0.0, True
     share = (f1[k - 1] - limit) / (f1[k - 1] - f1[k]) if f1[k] == f1[k] else 0.0
     return round(densities[k - 1] + share * (densities[k] - densities[k - 1]), 9), True
+
+
+def selection_notes(steps: tuple[Step, ...]) -> tuple[str, ...]:
+    """Say from which step on most emitters are no longer scored.
+
+    The noise of the removed backgrounds and the doubtful spots grow with the number of summands;
+    where they take more than half of the emitters that the first step would promise, the scores are
+    those of the brighter, lonelier ones.
+    """
+    first = steps[0]
+    share = first.n_scored / first.factor
+    for step in steps:
+        left = step.n_scored / (step.factor * share) if share else 1.0
+        if left < _FEW_SCORED:
+            return (
+                f"from {step.factor} frames on the scores are of a selection: only "
+                f"{100 * left:.0f} % of the emitters are bright enough in the sum and beyond doubt",
+            )
+    return ()
 
 
 def _sums(sparse: Sparse, config: TitrationConfig) -> tuple[dict[int, Sums], tuple[str, ...]]:
