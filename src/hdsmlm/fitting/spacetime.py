@@ -16,13 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import correlate1d, gaussian_filter, zoom
+from scipy.ndimage import correlate1d, gaussian_filter
 from scipy.spatial import cKDTree
 
 from hdsmlm.config.spacetime import SpaceTimeConfig
 from hdsmlm.fitting import blink_kernels as kernels
 from hdsmlm.fitting import blink_moves as moves
 from hdsmlm.fitting.blink_kernels import CELL_PX, Blinks, Window
+from hdsmlm.fitting.first_background import LOWEST_PHOTONS, first_background, frame_levels
 from hdsmlm.fitting.first_blinks import link_detections
 from hdsmlm.fitting.likelihood import PoissonData
 from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
@@ -141,7 +142,9 @@ class _State:
         self.offset = data.offset.astype(np.float64)
         counts = np.ascontiguousarray(data.counts, dtype=np.float64)
         n_frames, height, width = counts.shape
-        self.background = _first_background(counts, self.offset, data.scale)
+        photons = (counts - self.offset) / data.scale
+        self.levels = frame_levels(photons)
+        self.background = first_background(photons, self.levels)
         self.background_rests = False
         self.smoother = Smoother(counts.shape, config.background_frames, config.background_px)
         self.window = Window(
@@ -195,17 +198,35 @@ class _State:
         """Add the smoothed residual, weighted by its information, to the background."""
         if self.background_rests:
             return
-        window = self.window
-        weight = window.scale / window.model
-        residual = self.smoother((window.counts - window.model) * weight)
-        new = np.maximum(self.background + residual / self.smoother(weight * window.scale), 0.02)
-        change = new - self.background
-        window.model[:] += window.scale * change
-        largest = float(np.abs(change).max()) / float(new.mean())
+        before = self.background
+        weight, residual = self._weighted_residual()
+        if self.levels is None:
+            change = self.smoother(residual) / self.smoother(weight)
+        else:
+            level = self.levels[:, None, None]
+            change = level * self.smoother(level * residual) / self.smoother(level**2 * weight)
+        self._move_background(change)
+        if self.levels is not None:
+            weight, residual = self._weighted_residual()
+            step = (residual * self.background).sum(axis=(1, 2))
+            step /= (weight * self.background**2).sum(axis=(1, 2))
+            self.levels = self.levels * (1 + np.clip(step, -0.5, 1.0))
+            self._move_background(np.clip(step, -0.5, 1.0)[:, None, None] * self.background)
+        largest = float(np.abs(self.background - before).max() / self.background.mean())
         if largest > 2e-3:
             self.now += 1
-            window.stamps[:] = self.now
+            self.window.stamps[:] = self.now
         self.background_rests = largest < 5e-4
+
+    def _weighted_residual(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the information on a photon of background, and the slope of the likelihood."""
+        window = self.window
+        share = window.scale / window.model
+        return share * window.scale, (window.counts - window.model) * share
+
+    def _move_background(self, change: NDArray[np.float64]) -> None:
+        new = np.maximum(self.background + change, LOWEST_PHOTONS)
+        self.window.model[:] += self.window.scale * (new - self.background)
         self.background = new
 
     def change_blinks(self, births: bool) -> bool:
@@ -343,25 +364,6 @@ def _profile(psf: FittablePsf) -> NDArray[np.float64]:
 def _separable(image: NDArray[np.float64], profile: NDArray[np.float64]) -> NDArray[np.float64]:
     down = correlate1d(image, profile, axis=1, mode="constant")
     return correlate1d(down, profile, axis=2, mode="constant")
-
-
-def _first_background(
-    counts: NDArray[np.float64], offset: NDArray[np.float64], scale: float
-) -> NDArray[np.float64]:
-    """Return a smooth lower percentile of the photons, shape (t, y, x)."""
-    photons = (counts - offset) / scale
-    block = 16
-    _, height, width = counts.shape
-    rows, columns = max(1, round(height / block)), max(1, round(width / block))
-    coarse = np.array(
-        [
-            [np.percentile(part, 30) for part in np.array_split(band, columns, axis=2)]
-            for band in np.array_split(photons, rows, axis=1)
-        ]
-    )
-    fine = zoom(coarse, (height / rows, width / columns), order=1, mode="nearest", grid_mode=True)
-    smooth = gaussian_filter(fine, block / 2, mode="nearest")
-    return np.broadcast_to(np.maximum(smooth, 0.02), counts.shape).copy()
 
 
 def _log_prior(
