@@ -27,7 +27,9 @@ def scene(background: np.ndarray, blinks: int = 12, seed: int = 4):
 
 def test_bleaching_background_is_followed_and_grows_no_blinks() -> None:
     movie = scene(BACKGROUND)
-    fit = fit_window(movie.data, fittable_psf(movie.psf), movie.found, CONFIG)
+    levels = frame_levels((movie.data.counts - movie.data.offset) / movie.data.scale)
+    assert levels is not None
+    fit = fit_window(movie.data, fittable_psf(movie.psf), movie.found, CONFIG, levels=levels)
     assert len(fit.blinks.first) <= 12 + 4
     error = fit.background / BACKGROUND - 1
     assert np.sqrt(np.mean(error**2)) < 0.02

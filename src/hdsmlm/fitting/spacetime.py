@@ -23,7 +23,7 @@ from hdsmlm.config.spacetime import SpaceTimeConfig
 from hdsmlm.fitting import blink_kernels as kernels
 from hdsmlm.fitting import blink_moves as moves
 from hdsmlm.fitting.blink_kernels import CELL_PX, Blinks, Window
-from hdsmlm.fitting.first_background import LOWEST_PHOTONS, first_background, frame_levels
+from hdsmlm.fitting.first_background import LOWEST_PHOTONS, first_background
 from hdsmlm.fitting.first_blinks import link_detections
 from hdsmlm.fitting.likelihood import PoissonData
 from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
@@ -100,6 +100,7 @@ def fit_window(
     detections: Detections,
     config: SpaceTimeConfig,
     count_map: NDArray[np.floating] | None = None,
+    levels: NDArray[np.float64] | None = None,
 ) -> WindowFit:
     """Fit the blinks of a window.
 
@@ -115,8 +116,11 @@ def fit_window(
         Settings.
     count_map : array, shape (t, 4, y, x), optional
         Probabilities of 0, 1, 2, 3+ emitters: the prior.
+    levels : array, shape (t,), optional
+        Level of the light in each frame (:func:`hdsmlm.fitting.first_background.frame_levels`),
+        where it bleaches; None where it is steady.
     """
-    state = _State(data, psf, detections, config, count_map)
+    state = _State(data, psf, detections, config, count_map, levels)
     for number in range(config.rounds):
         state.refine(config.sweeps, 0.7 if number == 0 else 1.0, TOLERANCE_PX)
         state.renew_background()
@@ -136,6 +140,7 @@ class _State:
         detections: Detections,
         config: SpaceTimeConfig,
         count_map: NDArray[np.floating] | None,
+        levels: NDArray[np.float64] | None = None,
     ) -> None:
         self.config, self.psf, self.now, self.n = config, psf, 1, 0
         self.profile = _profile(psf)
@@ -143,7 +148,7 @@ class _State:
         counts = np.ascontiguousarray(data.counts, dtype=np.float64)
         n_frames, height, width = counts.shape
         photons = (counts - self.offset) / data.scale
-        self.levels = frame_levels(photons)
+        self.levels = levels
         self.background = first_background(photons, self.levels)
         self.background_rests = False
         self.smoother = Smoother(counts.shape, config.background_frames, config.background_px)
