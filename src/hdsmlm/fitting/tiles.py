@@ -196,7 +196,7 @@ def _levels(data: PoissonData) -> NDArray[np.float64] | None:
     """Return the level of light in each frame, None where it is steady."""
     step = -(-max(data.shape[1:]) // _LEVEL_PX)
     counts, offset = data.counts[:, ::step, ::step], data.offset[::step, ::step]
-    return frame_levels((counts - offset.astype(np.float64)) / data.scale)
+    return frame_levels(((counts - offset) / data.scale).astype(np.float64))
 
 
 def _pieces(size: int, tile_px: int) -> list[slice]:
