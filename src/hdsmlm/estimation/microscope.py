@@ -207,7 +207,9 @@ def _doubts(line: PhotonTransfer, integrity: Integrity) -> tuple[str, ...]:
         doubts.append(
             f"light would begin at a grey value of {line.zero_adu:.4g}, which no camera has as its "
             f"offset (0 to {_LARGEST_OFFSET_ADU:g}): the values were rescaled, binned or had their "
-            "background removed"
+            "background removed. Positions need no more than the line of the noise: a camera file "
+            f"with kind ideal, gain_adu_per_e {line.slope_adu:.4g} and baseline_adu "
+            f"{line.zero_adu:.0f} gives them, with photons in a unit of its own"
         )
     if not line.is_significant:
         doubts.append(
@@ -261,6 +263,12 @@ def _warnings(line: PhotonTransfer, width: PsfWidth, integrity: Integrity) -> tu
             f"neighbouring pixels along {line.smear_axis} share noise (power ratio "
             f"{line.smear:.2f}): charge is smeared in the readout. The gain allows for it, the fit "
             "does not: its standard errors are somewhat small"
+        )
+    if width.is_significant and width.moves:
+        found.append(
+            f"molecules move between frames (sigma {width.neighbours_sigma_px:.2f} pixels from "
+            f"consecutive frames, {width.sigma_px:.2f} from frames {width.lag_frames} apart): the "
+            "joint fit, which has one place per blink, doubles them; use --fit frame"
         )
     if width.is_significant and width.sigma_px < 0.9:
         found.append(

@@ -10,13 +10,18 @@ the autocorrelation of the point-spread function: the principle of SOFI (Derting
 22287, 2009), here with the lag 0 left out because of the noise. For a Gaussian of width sigma
 integrated over pixels ``h ⋆ h`` is, per axis, the second difference of
 ``F(u) = u·Φ(u/s) + s·φ(u/s)`` with ``s = √2·sigma``. Light that does not change has no part in it:
-out-of-focus background and fixed patterns cancel. What moves does not.
+out-of-focus background and fixed patterns cancel.
+
+A molecule that moves between two frames leaves its image twice, with opposite signs, side by side,
+and the covariance gets too narrow: the less so, the longer the frames are apart. Background that
+bleaches makes it too wide, the more so the longer. Therefore frames ``LAGS_FRAMES`` apart are
+compared, and the width is taken from those whose covariance is most like that of a Gaussian.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +32,8 @@ from scipy.special import ndtr
 from hdsmlm.estimation.sample import FrameSample
 
 MAX_LAG_PX = 7
+LAGS_FRAMES = (1, 2, 4)
+"""How far apart the frames are that are subtracted."""
 _BOUNDS_PX = (0.35, 5.0)
 _NARROWEST_PX = 0.45
 """Narrower flicker is that of single pixels: noise of the camera, compression."""
@@ -49,12 +56,23 @@ class PsfWidth:
         Root mean square of the misfit over the amplitude A·(h ⋆ h)(0): how far from Gaussian.
     significance : float
         Amplitude over the scatter of the covariance at the largest lags.
+    lag_frames : int
+        How far apart the frames were.
+    neighbours_sigma_px : float
+        Width from consecutive frames: smaller where molecules move.
     """
 
     sigma_px: float
     error_px: float
     residual: float
     significance: float
+    lag_frames: int = 1
+    neighbours_sigma_px: float = np.nan
+
+    @property
+    def moves(self) -> bool:
+        """Whether consecutive frames show a narrower width than frames far apart."""
+        return self.lag_frames > 1 and self.sigma_px > 1.05 * self.neighbours_sigma_px
 
     @property
     def is_significant(self) -> bool:
@@ -92,16 +110,24 @@ def psf_width(sample: FrameSample, smear_axis: str | None = None) -> PsfWidth:
         (:attr:`~hdsmlm.estimation.photon_transfer.PhotonTransfer.smear`); the short lags along it
         are left out beside lag 0.
     """
-    groups = _covariances(sample)
-    noisy = _noisy_lags(smear_axis)
+    length = max(len(run) for run in sample.runs)
+    lags = [lag for lag in LAGS_FRAMES if lag == 1 or 2 * lag <= length]
+    widths = [_width_at(sample, lag, _noisy_lags(smear_axis)) for lag in lags]
+    told = [width for width in widths if width.is_significant] or widths[:1]
+    best = min(told, key=lambda width: width.residual)
+    return replace(best, neighbours_sigma_px=widths[0].sigma_px)
+
+
+def _width_at(sample: FrameSample, lag_frames: int, noisy: NDArray[np.bool_]) -> PsfWidth:
+    groups = _covariances(sample, lag_frames)
     total = groups.sum(axis=0)
     sigma, residual, significance = _fit(total / len(groups), noisy)
     others = [_fit((total - group) / (len(groups) - 1), noisy)[0] for group in groups]
     error = np.sqrt((len(groups) - 1) * np.var(others)) if len(groups) > 1 else np.inf
-    return PsfWidth(sigma, float(error), residual, significance)
+    return PsfWidth(sigma, float(error), residual, significance, lag_frames)
 
 
-def _covariances(sample: FrameSample) -> NDArray[np.float64]:
+def _covariances(sample: FrameSample, lag_frames: int) -> NDArray[np.float64]:
     """Return covariance maps (groups, 2·MAX_LAG + 1, 2·MAX_LAG + 1), one per stretch of time."""
     height, width = sample.shape
     size = (height + MAX_LAG_PX, width + MAX_LAG_PX)
@@ -111,7 +137,9 @@ def _covariances(sample: FrameSample) -> NDArray[np.float64]:
     maps = []
     n_parts = max(1, -(-_GROUPS // len(sample.runs)))
     for run in sample.runs:
-        difference = np.diff(run, axis=0)
+        if len(run) <= lag_frames:
+            continue
+        difference = run[lag_frames:] - run[:-lag_frames]
         difference -= difference.mean(axis=(1, 2), keepdims=True)
         for part in np.array_split(difference, min(n_parts, len(difference))):
             power = np.zeros((size[0], size[1] // 2 + 1))
