@@ -90,17 +90,35 @@ def blinks(mean_on: float, n: int, n_frames: int, seed: int) -> Emitters:
 def test_exponential_blinks_give_the_exponential_law_and_its_lag(mean_on) -> None:
     found = blink_correlation(blinks(mean_on, 3000, 2000, 4), 2000)
     lag = np.arange(1, int(2.5 * mean_on))
-    assert np.all(np.abs(found.value[lag] - np.exp(-lag / mean_on)) < 4 * found.error[lag])
+    error = (found.upper[lag] - found.value[lag]) / 1.645
+    assert np.all(np.abs(found.value[lag] - np.exp(-lag / mean_on)) < 4 * error)
     least = mean_on * np.log(1 / 0.05)
     assert least - 1 < found.lag_frames(0.05) < 1.4 * least + 1
 
 
 def test_blinks_that_outlast_the_movie_and_too_few_are_refused() -> None:
-    lasting = BlinkCorrelation(np.array([1.0, 0.9, 0.8]), np.zeros(3), 30, 3)
+    lasting = BlinkCorrelation(np.array([1.0, 0.9, 0.8]), np.array([1.0, 0.92, 0.84]), 30, 3)
     with pytest.raises(MovieError, match=r"correlation time.*longer than the movie's 3.*0\.80"):
         lasting.lag_frames(0.05)
     with pytest.raises(MovieError, match="at least 20"):
         blink_correlation(blinks(2.0, 3, 10, 1), 10)
+
+
+def test_few_blinks_do_not_prove_that_they_end() -> None:
+    """None seen again among 40 blinks leaves up to 3 / 40; of 200 blinks 3 / 200."""
+    few, many = (blinks(2.0, n, 400, 7) for n in (40, 200))
+    with pytest.raises(MovieError, match="upper limit"):
+        blink_correlation(few, 400).lag_frames(0.05)
+    assert blink_correlation(many, 400).lag_frames(0.05) >= 6
+
+
+def test_a_blink_in_doubt_is_still_on() -> None:
+    table = blinks(6.0, 2000, 3000, 3)
+    sound = np.random.default_rng(2).random(len(table)) < 0.5
+    whole = blink_correlation(table, 3000)
+    thinned = blink_correlation(table.select(sound), 3000, seen=table)
+    assert abs(thinned.value[4] - whole.value[4]) < 0.04
+    assert blink_correlation(table.select(sound), 3000).value[4] < 0.7 * whole.value[4]
 
 
 def test_a_drift_of_blinks_is_measured() -> None:
@@ -181,10 +199,11 @@ def test_a_dense_movie_and_a_missing_column_are_refused() -> None:
     [
         ([0.95, 0.90, 0.80], (3.0, True)),
         ([0.95, 0.90, 0.86], (4.0, False)),
-        ([0.80, 0.95, 0.95], (0.0, True)),
-        ([0.95, float("nan"), 0.9], (1.0, True)),
+        ([0.80, 0.95, 0.95], (4.0, False)),
+        ([0.95, float("nan"), 0.8], (1.0, True)),
         ([0.85, 0.85, 0.85], (4.0, False)),
-        ([0.95, 0.80, 0.90], (1.0 + 0.1 / 0.15, True)),
+        ([0.84, 0.80, 0.70], (0.0, True)),
+        ([0.95, 0.80, 0.90], (4.0, False)),
     ],
 )
 def test_reliable_density(f1, expected) -> None:

@@ -171,7 +171,7 @@ def test_progress_is_heard(tmp_path):
 
 
 def test_big_movies_are_written_as_ome_bigtiff(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage, "_BIGTIFF_BYTES", 1000)
+    monkeypatch.setattr("hdsmlm.io.movies.writing._BIGTIFF_BYTES", 1000)
     result = simulate_movie(SMALL, tmp_path)
     with tifffile.TiffFile(result.movie) as tif:
         assert tif.is_bigtiff

@@ -21,15 +21,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from hdsmlm.binning.background import BackgroundMaps
 from hdsmlm.binning.orientation import turned, turned_emitters
 from hdsmlm.binning.plan import PlanRules, Summand
 from hdsmlm.imaging.camera import Camera
 from hdsmlm.records.emitters import Emitters
+
+_SAME_PLACE_PX = 3.0
+"""Distance up to which two images of one blink in a sum are doubtful spots."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def add_sequences(
     height, width = rules.shape
     total = np.zeros((rules.sequence_frames, height, width))
     light = np.zeros((height, width))
-    tables, sound = [], []
+    tables, sound, sources = [], [], []
     for summand in summands:
         stop = summand.start + rules.sequence_frames
         window = (
@@ -123,16 +128,37 @@ def add_sequences(
         light += turned(background, summand.orientation)
         rows = slice(*np.searchsorted(movie.candidates["frame"], [summand.start, stop]))
         table, kept = _cut_out(movie, np.arange(rows.start, rows.stop), summand, rules.shape)
+        sources.append(table["blink_id"])
         _, blink = np.unique(table["blink_id"], return_inverse=True)
         table = table.with_columns(blink_id=blink + first_id, emitter_id=blink + first_id)
         first_id += int(blink.max(initial=-1)) + 1
         tables.append(table)
         sound.append(kept)
+    union = Emitters.concatenate(tables)
+    clear = np.concatenate(sound)
+    clear &= ~_seen_twice(union, np.concatenate(sources), movie.pixel_size_nm)
     n = len(summands)
     total -= (1 - backgrounds_kept / n) * light
-    return BinnedSequence(
-        total, light * (backgrounds_kept / n), Emitters.concatenate(tables), np.concatenate(sound)
-    )
+    return BinnedSequence(total, light * (backgrounds_kept / n), union, clear)
+
+
+def _seen_twice(
+    union: Emitters, source: NDArray[np.int64], pixel_size_nm: float
+) -> NDArray[np.bool_]:
+    """Return which rows lie beside another one of their frame that is the same blink of the movie.
+
+    Near the axis about which a summand is mirrored an emitter stays where it is.
+    """
+    twice = np.zeros(len(union), bool)
+    order = np.lexsort((source, union["frame"]))
+    frame, blink = union["frame"][order], source[order]
+    place = np.column_stack([union["x_nm"], union["y_nm"]])[order] / pixel_size_nm
+    edges = np.flatnonzero((np.diff(frame) != 0) | (np.diff(blink) != 0)) + 1
+    for low, high in pairwise([0, *edges.tolist(), len(order)]):
+        if high - low > 1:
+            near = cdist(place[low:high], place[low:high]) < _SAME_PLACE_PX
+            twice[order[low:high]] = near.sum(axis=1) > 1
+    return twice
 
 
 def _cut_out(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from hdsmlm.errors import MovieError
 from hdsmlm.records.emitters import Emitters
 
 SPOT_SIGMAS = 3.5
@@ -66,6 +67,10 @@ class BackgroundMaps:
             self._maps[block] = self._block(self._edges[block], self._edges[block + 1])
         return self._maps[block]
 
+    def mean(self) -> float:
+        """Return the mean over the frame and all blocks."""
+        return float(np.mean([np.mean(self.at(int(start))) for start in self._edges[:-1]]))
+
     def _block(self, start: int, stop: int) -> NDArray[np.float64]:
         total = count = None
         frame = self._candidates["frame"]
@@ -85,8 +90,11 @@ class BackgroundMaps:
             count = seen if count is None else count + seen
         assert total is not None
         assert count is not None
-        if not count.any():  # every pixel is near a spot in every frame
-            return np.full(total.shape, float(np.min(photons)))
+        if not count.any():
+            raise MovieError(
+                f"in frames {start} to {stop - 1} every pixel lies near a spot, so that the "
+                "background cannot be told; the movie is too dense, use a sparser one"
+            )
         weight = count.astype(np.float64)
         if self._smoothing_px > 0:
             total = gaussian_filter(total, self._smoothing_px, mode="nearest")

@@ -3,7 +3,7 @@
 ``C(τ) = (pairs of localizations of one blink that lie τ frames apart) / (localizations whose frame
 plus τ is still in the movie)``: the probability that an emitter which is on now is on, within the
 same blink, τ frames later; C(0) = 1. For exponential on-times of mean m it is exp(-τ/m) where
-frames are short. Its standard error treats blinks as independent (ratio estimator; Cochran,
+frames are short. Its error treats blinks as independent (ratio estimator; Cochran,
 Sampling Techniques, 1977).
 """
 
@@ -19,7 +19,9 @@ from hdsmlm.errors import MovieError
 from hdsmlm.records.emitters import Emitters
 
 MIN_ROWS = 20
-"""Localizations that a value of the autocorrelation must rest on."""
+"""Localizations, and blinks, that a value of the autocorrelation must rest on."""
+_RULE_OF_THREE = 3.0
+"""Upper 95 % limit of a count of which none was seen."""
 _ONE_SIDED_95 = 1.645
 _MEDIAN_ERROR, _CONSISTENT = 1.2533, 1.4826
 """Error of a median over that of a mean; standard deviation over the median of deviations."""
@@ -31,8 +33,8 @@ class BlinkCorrelation:
 
     Parameters
     ----------
-    value, error : array, shape (n_lags,)
-        C(0), C(1), ... and their standard errors.
+    value, upper : array, shape (n_lags,)
+        C(0), C(1), ... and their upper 95 % limits.
     n_blinks : int
         Blinks that it rests on.
     n_frames : int
@@ -40,7 +42,7 @@ class BlinkCorrelation:
     """
 
     value: NDArray[np.float64]
-    error: NDArray[np.float64]
+    upper: NDArray[np.float64]
     n_blinks: int
     n_frames: int
 
@@ -52,13 +54,13 @@ class BlinkCorrelation:
         MovieError
             When it does not fall that far within the movie; says what to do.
         """
-        low = np.flatnonzero(self.value + _ONE_SIDED_95 * self.error <= level)
+        low = np.flatnonzero(self.upper <= level)
         if low.size:
             return max(int(low[0]), 1)
         last = len(self.value) - 1
         seen = (
             f"after {last} frames an emitter that is on is still on with a probability of "
-            f"{self.value[-1]:.2f} (at most {level:g} is wanted)"
+            f"{self.value[-1]:.2f} (upper limit {self.upper[-1]:.2f}; at most {level:g} is wanted)"
         )
         raise MovieError(
             f"the correlation time of the blinks is longer than the movie's {self.n_frames} frames "
@@ -68,7 +70,10 @@ class BlinkCorrelation:
 
 
 def blink_correlation(
-    emitters: Emitters, n_frames: int, max_lag_frames: int = 1000
+    emitters: Emitters,
+    n_frames: int,
+    max_lag_frames: int = 1000,
+    seen: Emitters | None = None,
 ) -> BlinkCorrelation:
     """Return the autocorrelation of linked blinks.
 
@@ -80,6 +85,9 @@ def blink_correlation(
         Frames of the movie.
     max_lag_frames : int, optional
         Longest lag.
+    seen : Emitters, optional
+        All rows of these blinks, doubtful ones as well: a blink that is in doubt τ frames later is
+        still on. By default ``emitters``.
 
     Raises
     ------
@@ -92,26 +100,31 @@ def blink_correlation(
             f"localizations, at least {MIN_ROWS} are needed. Look at it with `hdsmlm doctor`, or "
             "give the lag with --lag"
         )
-    frame = emitters["frame"].astype(np.int64)
-    _, blink = np.unique(emitters["blink_id"], return_inverse=True)
-    n_blinks = int(blink.max()) + 1
     stride = n_frames + max_lag_frames + 1
-    keys = np.unique(blink * stride + frame)
-    blink, frame = np.divmod(keys, stride)
-    values, errors = [1.0], [0.0]
+    keys, known = (
+        np.unique(table["blink_id"].astype(np.int64) * stride + table["frame"])
+        for table in (emitters, emitters if seen is None else seen)
+    )
+    _, blink = np.unique(keys // stride, return_inverse=True)
+    frame = keys % stride
+    n_blinks = int(blink.max()) + 1
+    values, upper = [1.0], [1.0]
     for lag in range(1, min(max_lag_frames, n_frames - 1) + 1):
         at_risk = frame + lag < n_frames
-        if at_risk.sum() < MIN_ROWS:
-            break
-        again = np.isin(keys[at_risk] + lag, keys, assume_unique=True)
-        pairs = np.bincount(blink[at_risk], again, n_blinks)
         rows = np.bincount(blink[at_risk], minlength=n_blinks)
-        value = pairs.sum() / rows.sum()
-        errors.append(float(np.sqrt(np.sum((pairs - value * rows) ** 2)) / rows.sum()))
-        values.append(float(value))
+        n_at_risk = int((rows > 0).sum())
+        if n_at_risk < MIN_ROWS:
+            break
+        wanted = keys[at_risk] + lag
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        pairs = np.bincount(blink[at_risk], known[place] == wanted, n_blinks)
+        value = float(pairs.sum() / rows.sum())
+        error = float(np.sqrt(np.sum((pairs - value * rows) ** 2)) / rows.sum())
+        values.append(value)
+        upper.append(max(value + _ONE_SIDED_95 * error, _RULE_OF_THREE / n_at_risk))
         if value == 0.0:
             break
-    return BlinkCorrelation(np.array(values), np.array(errors), n_blinks, n_frames)
+    return BlinkCorrelation(np.array(values), np.array(upper), n_blinks, n_frames)
 
 
 @dataclass(frozen=True)

@@ -101,11 +101,11 @@ class PlanRules:
         if self.n_frames < self.frames_needed:
             spare = self.n_frames - self.sequence_frames
             most = 1 + max(spare, 0) // (self.sequence_frames - 1 + self.lag_frames)
-            lower = f"lower --factor to {most}, " if most > 1 else ""
+            lower = f"Lower --factor to {most}, use " if most > 1 else "Use "
             raise MovieError(
                 f"the movie has {self.n_frames} frames; {self.factor} sequences of "
                 f"{self.sequence_frames} frames that lie {self.lag_frames} frames apart need "
-                f"{self.frames_needed}. {lower.capitalize()}use a longer movie, or --augment to "
+                f"{self.frames_needed}. {lower}a longer movie, or --augment to "
                 "separate the same blink in space instead of time"
             )
 

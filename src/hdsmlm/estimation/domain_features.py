@@ -16,8 +16,6 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter
 
 PATCH_PX = 32
 """Side of a patch: some ten PSF widths, and smaller than nearly all movies."""
-FEATURE_VERSION = 1
-"""Rises when a feature changes, so that stored reference features are drawn again."""
 _STENCIL = np.array([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0])
 """(-1)^i·C(6, i): light that was blurred by a PSF does not pass (photon transfer)."""
 _SMOOTHING_PX = 1.0

@@ -99,7 +99,8 @@ class Ruler:
 
     def measure(self, sample: FrameSample, frames: NDArray[np.generic]) -> Likeness:
         """Measure a movie by its sample, and count in ``frames`` (t, y, x)."""
-        width = psf_width(sample)
+        smeared = self.line.smear_axis if self.line.smear > 1 else None
+        width = psf_width(sample, smeared)
         ground = background(sample, self.line)
         per_photon = self.camera.gain_adu_per_e.value * self.camera.quantum_efficiency.value
         photons = max(self.camera.photons(ground.mean_adu), 0.05)

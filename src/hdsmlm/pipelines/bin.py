@@ -24,7 +24,7 @@ from hdsmlm.io.movies import open_movie
 from hdsmlm.io.movies.writing import write_tiff_movie
 from hdsmlm.io.tables import TableWriter, open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder
-from hdsmlm.pipelines.sparse import SparseJob, measure_sparse
+from hdsmlm.pipelines.sparse import NOTE_SUFFIX, SparseJob, measure_sparse
 from hdsmlm.pipelines.sums import Sums
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.provenance import Provenance, file_sha256
@@ -113,6 +113,7 @@ def bin_movie(job: BinJob, config: BinningConfig, listener: Listener = silent) -
             f"{folder} already holds a binned movie; choose another --out, or replace it with "
             "--overwrite"
         )
+    _require_own_folder(folder)
     with closing(
         open_movie(job.sparse.movie, allow_truncated=job.sparse.allow_truncated)
     ) as reader:
@@ -129,6 +130,22 @@ def bin_movie(job: BinJob, config: BinningConfig, listener: Listener = silent) -
     with atomic_path(done) as temporary:
         temporary.write_text(yaml.safe_dump(facts, sort_keys=False, allow_unicode=True), "utf-8")
     return BinnedMovie(folder, facts, sparse.notes)
+
+
+def _require_own_folder(folder: Path) -> None:
+    """Refuse a folder whose files of the same names are not an earlier run's.
+
+    Raises
+    ------
+    OutputError
+        Naming the file in the way.
+    """
+    ours = (folder / BINNING).exists() or any(folder.glob(f"*{NOTE_SUFFIX}"))
+    there = [name for name in (MOVIE, TRUTH, CAMERA) if (folder / name).exists()]
+    if there and not ours:
+        raise OutputError(
+            f"{folder} holds a {there[0]} that `hdsmlm bin` did not write; choose another --out"
+        )
 
 
 class _Writer:
@@ -191,10 +208,12 @@ class _Writer:
             "pixel_size_nm": p,
             "seed": config.seed,
             "augment": config.augment,
+            "rotate": sums.rules.rotate,
             "lag_frames": sums.rules.lag_frames,
             "correlation_lag_frames": sparse.correlation_lag_frames,
             "correlation": sparse.correlation_record(),
             "source_sha256": digest,
+            "microscope": sparse.microscope.model_dump(mode="json"),
             "source_frames": sparse.n_frames,
             "sparse_sound": sound,
             "sparse_doubtful": len(sparse.movie.sound) - sound,

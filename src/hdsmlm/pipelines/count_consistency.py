@@ -131,7 +131,7 @@ def rules_of(sequences: FolderSequences, reader: MovieReader) -> PlanRules:
         int(facts["sequence_frames"]),
         int(facts["lag_frames"]),
         sequences.shape[1] if facts["augment"] else None,
-        not sequences.astigmatic,
+        bool(facts.get("rotate", not sequences.astigmatic)),
     )
 
 

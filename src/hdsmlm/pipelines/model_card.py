@@ -142,8 +142,9 @@ def _binned(facts: CardFacts) -> list[str]:
         "",
         "Scores on the sequences of each source that were held out, tier 1, decoded as calibrated; "
         "`count bias` and `count error` (mean over frames of the absolute error) are relative to "
-        "the true counts. Held-out sequences come from the same movies as those learnt from: these "
-        "are scores on known microscopes, and their truth is itself a measurement.",
+        "the true counts. Held-out sequences are other sums of the frames that were learnt from: "
+        "these scores show what was learnt, not how it carries over, and their truth is itself a "
+        "measurement.",
         "",
         "| source | model | emitters/µm² | F1 | recall | precision | chance F1 | loss | count bias "
         "| count error |",

@@ -2,7 +2,8 @@
 
 Whole sequences are predicted, decoded and matched. Where the truth is in doubt nothing counts, for
 found emitters and for counts alike. Unless all are asked for, only the sequences are scored that no
-run learns from, so that models that did and did not see the folder can be compared.
+run learns from; they are other sums of the same sparse frames, so that a model which learnt from
+the folder is at home in them. An independent comparison needs a folder that neither model has seen.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from hdsmlm.binning.correlation import BlinkCorrelation, blink_correlation, blin
 from hdsmlm.binning.plan import PlanRules
 from hdsmlm.binning.sound import missed_candidates, require_sparse, split_sound
 from hdsmlm.bundle import load_bundle
-from hdsmlm.config.base import section_to_yaml
+from hdsmlm.config.base import parse_section, section_to_yaml
 from hdsmlm.config.binning import BinningConfig
 from hdsmlm.config.fitting import FitConfig
 from hdsmlm.config.localize import LocalizeConfig
@@ -39,11 +39,14 @@ from hdsmlm.postprocessing.linking import link_blinks
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Listener, silent
 from hdsmlm.records.movie import MovieReader
+from hdsmlm.records.provenance import file_sha256
 from hdsmlm.simulation.recording import measured_maps
 from hdsmlm.units import density_per_um2
 
 LOCALIZATIONS, CANDIDATES = "sparse.csv", "candidates.csv"
 """Localizations of the sparse movie, and all that may be one."""
+NOTE_SUFFIX = ".sha256"
+"""Of the files that tell which run a table is of."""
 MAX_DRIFT_PX = 0.5
 """Drift during the time that a blink is followed for, at most."""
 _LARGEST_STEP_PX = 1.5
@@ -166,7 +169,11 @@ def measure_sparse(
         reader, job.microscope, job.sigma_px, job.pixel_size_nm, listener
     )
     pixel_size_nm = settle_pixel_size(job.pixel_size_nm, microscope.pixel_size_nm, reader)
-    prediction = PredictionConfig(pixel_size_nm=pixel_size_nm, count_map="none", overlay_frames=0)
+    prediction = parse_section(
+        PredictionConfig,
+        {"pixel_size_nm": pixel_size_nm, "count_map": "none", "overlay_frames": 0},
+        "--pixel-size-nm",
+    )
     pixel_size_nm = field_of_view(reader, prediction).pixel_size_nm
     info = reader.info
     shape = (info.height, info.width)
@@ -192,7 +199,7 @@ def measure_sparse(
     sound = np.concatenate([spots.sound, np.zeros(len(more), bool)])
     order = np.argsort(candidates["frame"], kind="stable")
     linked, sound = link_blinks(candidates.select(order), config.linking), sound[order]
-    correlation, lag, remarks = _correlation(linked.select(sound), info.n_frames, config)
+    correlation, lag, remarks = _correlation(linked, sound, info.n_frames, config)
     _require_still(linked.select(sound), pixel_size_nm, lag, config)
 
     def read_photons(start: int, stop: int) -> NDArray[np.float64]:
@@ -249,11 +256,11 @@ def peak_shares(psf: Psf, table: Emitters, pixel_size_nm: float) -> NDArray[np.f
 
 
 def _correlation(
-    sound: Emitters, n_frames: int, config: BinningConfig
+    linked: Emitters, sound: NDArray[np.bool_], n_frames: int, config: BinningConfig
 ) -> tuple[BlinkCorrelation | None, int | None, tuple[str, ...]]:
     """Return the autocorrelation of the blinks, the lag, and remarks; a given lag wins."""
     try:
-        correlation = blink_correlation(sound, n_frames)
+        correlation = blink_correlation(linked.select(sound), n_frames, seen=linked)
         lag = correlation.lag_frames(config.correlation_level)
     except MovieError as error:
         if config.min_lag_frames is None and not config.augment:
@@ -318,11 +325,16 @@ class _Localizer:
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         path = self.folder / name
-        note = path.with_suffix(".sha256")
-        finished = path.is_file() and note.is_file() and note.read_text("utf-8").strip() == digest
+        note = path.with_suffix(NOTE_SUFFIX)
+        finished = (
+            path.is_file()
+            and note.is_file()
+            and note.read_text("utf-8").split() == [digest, file_sha256(path)]
+        )
         if not finished:
+            note.unlink(missing_ok=True)
             task = LocalizeJob(self.reader, path, self.job.model, self.microscope, overwrite=True)
             localize_movie(task, settings, self.listener)
             with atomic_path(note) as temporary:
-                temporary.write_text(digest + "\n", "utf-8")
+                temporary.write_text(f"{digest} {file_sha256(path)}\n", "utf-8")
         return read_table(path).sorted()

@@ -84,7 +84,7 @@ class Sums:
         self.rules.check()
         self.read_variance_e2 = sum_read_variance_e2(
             sparse.camera,
-            float(np.mean(sparse.movie.backgrounds.at(0))),
+            sparse.movie.backgrounds.mean(),
             self.rules.factor,
             config.backgrounds_kept,
         )

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from hdsmlm.binning.folder import BINNING, MOVIE
+from hdsmlm.binning.plan import draw_sum
 from hdsmlm.bundle import load_bundle
 from hdsmlm.config.prediction import EngineName, Precision
 from hdsmlm.config.titration import TitrationConfig
@@ -30,6 +32,7 @@ from hdsmlm.records.provenance import Provenance
 
 RECORD, PICTURE, TABLE = "titration.json", "titration.png", "titration.csv"
 _FEW_SCORED = 0.5
+_ODD_F1 = 0.05
 _COLUMNS = (
     "factor",
     "density_per_um2",
@@ -107,7 +110,10 @@ class Step:
         }
         return {
             "factor": self.factor,
-            **{name: round(float(value), 4) for name, value in values.items()},
+            **{
+                name: round(float(value), 4) if np.isfinite(value) else None
+                for name, value in values.items()
+            },
             "n_emitters": self.n_scored,
         }
 
@@ -191,6 +197,10 @@ def titrate_movie(
             f"{folder} already holds a titration; choose another --out, or replace it with "
             "--overwrite"
         )
+    if any((folder / name).exists() for name in (MOVIE, BINNING)):
+        raise OutputError(
+            f"{folder} holds a movie of another command; choose another --out for the titration"
+        )
     bundle = load_bundle(job.sparse.model)
     with closing(
         open_movie(job.sparse.movie, allow_truncated=job.sparse.allow_truncated)
@@ -221,9 +231,9 @@ def titrate_movie(
 
 
 def reliable_density(densities: list[float], f1: list[float], limit: float) -> tuple[float, bool]:
-    """Return the density at which F1 first falls below a limit, and whether it does.
+    """Return the density at which F1 falls below a limit for good, and whether it does.
 
-    Between two steps F1 is taken as linear in the density; 0 when the first step is below.
+    Between two steps F1 is taken as linear in the density; 0 when no step reaches the limit.
 
     Examples
     --------
@@ -232,33 +242,40 @@ def reliable_density(densities: list[float], f1: list[float], limit: float) -> t
     >>> reliable_density([1.0, 2.0], [0.95, 0.9], 0.85)
     (2.0, False)
     """
-    below = np.flatnonzero(~(np.asarray(f1) >= limit))
-    if not below.size:
-        return densities[-1], False
-    k = int(below[0])
-    if k == 0:
+    good = np.flatnonzero(np.asarray(f1) >= limit)
+    if not good.size:
         return 0.0, True
+    k = int(good[-1]) + 1
+    if k == len(f1):
+        return densities[-1], False
     share = (f1[k - 1] - limit) / (f1[k - 1] - f1[k]) if f1[k] == f1[k] else 0.0
     return round(densities[k - 1] + share * (densities[k] - densities[k - 1]), 9), True
 
 
 def selection_notes(steps: tuple[Step, ...]) -> tuple[str, ...]:
-    """Say from which step on most emitters are no longer scored.
+    """Say where the scores are not what they seem.
 
     The noise of the removed backgrounds and the doubtful spots grow with the number of summands;
     where they take more than half of the emitters that the first step would promise, the scores are
     those of the brighter, lonelier ones.
     """
     first = steps[0]
+    notes = []
+    if first.score.detection.f1 < max(step.score.detection.f1 for step in steps) - _ODD_F1:
+        notes.append(
+            "the sparse movie itself scores worse than its sums: much of what the model finds in "
+            "it is in doubt or noise; look at it with `hdsmlm predict`"
+        )
     share = first.n_scored / first.factor
     for step in steps:
         left = step.n_scored / (step.factor * share) if share else 1.0
         if left < _FEW_SCORED:
-            return (
+            notes.append(
                 f"from {step.factor} frames on the scores are of a selection: only "
-                f"{100 * left:.0f} % of the emitters are bright enough in the sum and beyond doubt",
+                f"{100 * left:.0f} % of the emitters are bright enough in the sum and beyond doubt"
             )
-    return ()
+            break
+    return tuple(notes)
 
 
 def _sums(sparse: Sparse, config: TitrationConfig) -> tuple[dict[int, Sums], tuple[str, ...]]:
@@ -266,7 +283,9 @@ def _sums(sparse: Sparse, config: TitrationConfig) -> tuple[dict[int, Sums], tup
     sums: dict[int, Sums] = {}
     for factor in config.factors:
         try:
-            sums[factor] = Sums(sparse, config.binning, factor)
+            one = Sums(sparse, config.binning, factor)
+            draw_sum(one.rules, config.binning.seed, 0)
+            sums[factor] = one
         except MovieError as error:
             if not sums:
                 raise
@@ -329,6 +348,8 @@ def _draw(result: Titration, path: Path) -> None:
     for axes in (scores, counts):
         axes.set_xlabel("emitters per µm² and frame")
         axes.set_xscale("log")
+        axes.set_xticks(density, [f"{value:.2g}" for value in density])
+        axes.minorticks_off()
         axes.spines[["top", "right"]].set_visible(False)
     with atomic_path(path) as temporary, writing(path):
         figure.savefig(temporary, dpi=150, format="png")

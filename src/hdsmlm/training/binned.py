@@ -22,7 +22,8 @@ from hdsmlm.records.emitters import Emitters
 from hdsmlm.training.patches import LabelledScene, Patches
 
 HELD_OUT_SHARE = 0.1
-"""Share of the sequences of a folder that no run learns from; fixed, so that models compare."""
+"""Share of the sequences of a folder that no run learns from. They are other sums of the frames of
+the same movie: a check that the run learns, no independent test."""
 
 
 class BinnedScene(Protocol):
