@@ -63,7 +63,7 @@ def test_starts_reach_every_place() -> None:
 
 
 def test_impossible_rules_say_what_is_possible() -> None:
-    with pytest.raises(MovieError, match=r"movie has 50 frames.*need 61.*Lower --factor to 4"):
+    with pytest.raises(MovieError, match=r"movie has 50 frames.*need 61.*Add up at most 4"):
         PlanRules(50, 32, 32, 5, 5, 10).check()
     with pytest.raises(ConfigError, match="crop_px 64 is larger"):
         PlanRules(50, 32, 40, 5, 5, 10, crop_px=64).check()

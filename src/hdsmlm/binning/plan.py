@@ -101,7 +101,7 @@ class PlanRules:
         if self.n_frames < self.frames_needed:
             spare = self.n_frames - self.sequence_frames
             most = 1 + max(spare, 0) // (self.sequence_frames - 1 + self.lag_frames)
-            lower = f"Lower --factor to {most}, use " if most > 1 else "Use "
+            lower = f"Add up at most {most}, use " if most > 1 else "Use "
             raise MovieError(
                 f"the movie has {self.n_frames} frames; {self.factor} sequences of "
                 f"{self.sequence_frames} frames that lie {self.lag_frames} frames apart need "
@@ -147,7 +147,7 @@ def _draw_augmented(rules: PlanRules, rng: np.random.Generator) -> tuple[Summand
                 return tuple(chosen)
     raise MovieError(
         f"{rules.factor} summands that show no blink at the same place were not found in "
-        f"{rules.n_frames} frames with cut-outs of {rules.crop_px} pixels; lower --factor or "
+        f"{rules.n_frames} frames with cut-outs of {rules.crop_px} pixels; add up fewer, lower "
         "binning.crop_px, or use a longer movie"
     )
 

@@ -15,15 +15,17 @@ def command(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the binned movie.")],
     factor: Annotated[
-        int, typer.Option("--factor", "-n", help="Sparse frames that are added up to one.")
+        int, typer.Option("--factor", "-n", min=2, help="Sparse frames that are added up to one.")
     ] = 5,
-    sequences: Annotated[int, typer.Option(help="Dense sequences that are written.")] = 100,
+    sequences: Annotated[int, typer.Option(min=1, help="Dense sequences that are written.")] = 100,
     sequence_frames: Annotated[
         int, typer.Option("--sequence-frames", help="Consecutive frames of a sequence.")
     ] = 5,
     lag: Annotated[
         int | None,
-        typer.Option(help="Frames between summands; default: measured from the movie's blinks."),
+        typer.Option(
+            min=1, help="Frames between summands; default: measured from the movie's blinks."
+        ),
     ] = None,
     augment: Annotated[
         bool,

@@ -104,7 +104,12 @@ def _score_folders(
 
     bundle = load_bundle(model)
     choices = choose_sequences(folders, all_sequences)
+    counts = None
     with progress_bar() as listener:
+        if origin is not None:  # first, since it may be the wrong movie
+            counts = compare_counts(
+                bundle, folders[0], origin, choice.engine, choice.precision, listener
+            )
         scores = score_binned(bundle, choices, choice.engine, choice.precision, listener)
     table = Table("", *(score.name for score in scores))
     rows: dict[str, tuple[str, ...]] = {
@@ -124,14 +129,11 @@ def _score_folders(
         table.add_row(title, *cells)
     Console().print(table)
     values = {score.name: score.to_dict() for score in scores}
-    if origin is not None:
-        with progress_bar() as listener:
-            counts = compare_counts(
-                bundle, folders[0], origin, choice.engine, choice.precision, listener
-            )
+    if counts is not None:
         typer.echo(
-            f"counts of {len(counts.binned)} dense frames over those of their sparse frames: "
-            f"{counts.ratio:.3f}; mean absolute difference {counts.error:.3f} of the latter"
+            f"counted in {len(counts.binned)} dense frames: {counts.binned.sum():.0f}, in their "
+            f"sparse frames: {counts.summed.sum():.0f}; ratio {counts.ratio:.3f}, mean absolute "
+            f"difference {counts.error:.3f} of the latter"
         )
         values[scores[0].name]["count_consistency"] = counts.to_dict()
     _write(values, out)

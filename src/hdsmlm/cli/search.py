@@ -41,7 +41,7 @@ def command(
     tracking: Annotated[
         Path | None, typer.Option(help="Folder of the MLflow record (default: OUT/tracking).")
     ] = None,
-    no_tracking: Annotated[bool, typer.Option(help="Keep no record.")] = False,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Keep no record.")] = False,
     backend: Annotated[
         str, typer.Option(help="Keras backend: torch or jax.", envvar="KERAS_BACKEND")
     ] = "torch",

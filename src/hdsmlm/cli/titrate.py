@@ -40,7 +40,9 @@ def command(
     ] = None,
     lag: Annotated[
         int | None,
-        typer.Option(help="Frames between summands; default: measured from the movie's blinks."),
+        typer.Option(
+            min=1, help="Frames between summands; default: measured from the movie's blinks."
+        ),
     ] = None,
     augment: Annotated[
         bool,

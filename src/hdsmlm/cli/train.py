@@ -35,7 +35,7 @@ def command(
     tracking: Annotated[
         Path | None, typer.Option(help="Folder of the MLflow record (default: OUT/../tracking).")
     ] = None,
-    no_tracking: Annotated[bool, typer.Option(help="Keep no record.")] = False,
+    no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Keep no record.")] = False,
     backend: Annotated[
         str, typer.Option(help="Keras backend: torch or jax.", envvar="KERAS_BACKEND")
     ] = "torch",
@@ -44,13 +44,13 @@ def command(
     """Train a model on fresh simulated samples; resumable, tracked, ends with a bundle."""
     os.environ["KERAS_BACKEND"] = backend
     from hdsmlm.cli.progress import progress_bar
-    from hdsmlm.config.base import load_section, parse_assignments
-    from hdsmlm.config.run import RunConfig
+    from hdsmlm.config.base import parse_assignments
     from hdsmlm.errors import Interrupted, require_extra
 
     tracker = () if no_tracking else ("mlflow",)
     for library in ("keras", "torch", "onnx", backend, *tracker):
         require_extra(library, "jax" if library == "jax" else "train", "to train a network")
+    from hdsmlm.pipelines.run_config import load_run
     from hdsmlm.pipelines.train import RunRequest, run_training
 
     overrides = parse_assignments(set_ or [])
@@ -59,7 +59,7 @@ def command(
     if workers is not None:
         overrides["training.workers"] = workers
     request = RunRequest(
-        config=load_section(RunConfig, config, overrides),
+        config=load_run(config, overrides),
         folder=out,
         max_minutes=max_minutes,
         tracking=None if no_tracking else (tracking or out.parent / "tracking"),

@@ -132,7 +132,8 @@ def _explain(cls: type[Section], problem: dict[str, Any]) -> str:
         if not isinstance(got, (dict, list)) and problem["type"] != "missing"
         else ""
     )
-    return f"'{where}': {problem['msg']}{shown}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"'{where}': {message}{shown}" if where else message
 
 
 def _known_keys(cls: Any, loc: tuple[int | str, ...]) -> list[str]:

@@ -120,8 +120,6 @@ class DomainGap:
         Cross-validated balanced accuracy, movie against the nearest scenes.
     scene_accuracy : float
         Accuracy of one of these scenes against the others that five of six do not reach.
-    p_value : float
-        Share of these scenes, the movie included, that are told apart at least as well.
     features : tuple of FeatureGap
         Largest standardized difference first.
     """
@@ -131,7 +129,6 @@ class DomainGap:
     high: float
     accuracy: float
     scene_accuracy: float
-    p_value: float
     features: tuple[FeatureGap, ...]
 
     @property
@@ -298,7 +295,6 @@ def domain_gap(movie: PatchSet, training: TrainingScenes) -> DomainGap:
         high,
         value,
         base,
-        float((1 + (others >= value).sum()) / (len(others) + 1)),
         _feature_gaps(x, scenes, (first.mean(axis=1) - centre) / spread),
     )
 
