@@ -128,7 +128,7 @@ def test_titration_falls_with_density(sparse, tmp_path) -> None:
     ("arguments", "message"),
     [
         (["--factor", "40"], "the movie has 60 frames"),
-        (["--factor", "1"], "factor"),
+        (["--set", "factor=1"], "factor"),
         (["--set", "crop_px=32"], "augment"),
         (["--set", "max_doubtful_share=0.0001"], "too dense to bin"),
         ([], "already holds a binned movie"),

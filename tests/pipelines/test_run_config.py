@@ -1,4 +1,4 @@
-"""A run's configuration: a fine-tuning run has the network of its start unless it says otherwise."""
+"""A run's configuration: fine-tuning keeps the network of its start unless it says otherwise."""
 
 from __future__ import annotations
 

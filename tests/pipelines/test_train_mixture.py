@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -15,7 +16,12 @@ from hdsmlm.config.base import parse_section
 from hdsmlm.config.run import RunConfig
 from hdsmlm.config.test_set import TestSetConfig
 from hdsmlm.errors import ConfigError
-from hdsmlm.pipelines.score_binned import choose_sequences, score_binned
+from hdsmlm.evaluation.scores import DetectionScore
+from hdsmlm.pipelines.score_binned import (
+    choose_sequences,
+    jackknife_error,
+    score_binned,
+)
 from hdsmlm.pipelines.train import (
     RunRequest,
     check_same_data,
@@ -111,3 +117,26 @@ def test_run_may_move_its_data_but_not_change_them(finished, make_binned, tmp_pa
     with pytest.raises(ConfigError, match="no such folder"):
         run_training(RunRequest(_config(tmp_path / "gone"), tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+
+
+def test_the_jackknife_gives_the_scatter_of_repeated_measurements() -> None:
+    rng = np.random.default_rng(5)
+
+    def measure() -> list[DetectionScore]:
+        """Forty sequences of about 30 emitters, found with a recall of their own."""
+        parts = []
+        for recall in rng.beta(16, 4, size=40):
+            true = int(rng.poisson(30))
+            tp = int(rng.binomial(true, recall))
+            parts.append(DetectionScore(tp, int(rng.poisson(3)), true - tp))
+        return parts
+
+    f1, errors = [], []
+    for _ in range(400):
+        parts = measure()
+        tp, fp, fn = (sum(getattr(part, name) for part in parts) for name in ("tp", "fp", "fn"))
+        f1.append(2 * tp / (2 * tp + fp + fn))
+        errors.append(jackknife_error(parts))
+    scatter = np.std(f1)
+    assert abs(np.sqrt(np.mean(np.square(errors))) - scatter) < 4 * scatter / np.sqrt(2 * 400)
+    assert np.isnan(jackknife_error(parts[:1]))

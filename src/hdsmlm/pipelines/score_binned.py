@@ -52,6 +52,8 @@ class BinnedScore:
         Share of the pixels in which nothing counts (SNR < 2 or in doubt).
     detection : DetectionScore
         Tier-1 kNN.
+    f1_error : float
+        Standard error of F1, by a jackknife over the sequences; NaN for a single one.
     chance_f1 : float
         F1 of as many random positions.
     loss : float
@@ -68,6 +70,7 @@ class BinnedScore:
     density_per_um2: float
     doubt_share: float
     detection: DetectionScore
+    f1_error: float
     chance_f1: float
     loss: float
     count_bias: float
@@ -80,6 +83,7 @@ class BinnedScore:
             "density_per_um2": self.density_per_um2,
             "doubt_share": self.doubt_share,
             "f1": found.f1,
+            "f1_error": self.f1_error,
             "recall": found.recall,
             "precision": found.precision,
             "rmse_nm": found.rmse_nm,
@@ -224,11 +228,27 @@ class _Tally:
             ),
             doubt_share=1.0 - counted / (n_frames * height * width),
             detection=_pooled(self._found, self._squares),
+            f1_error=jackknife_error(self._found),
             chance_f1=_pooled(self._chance, []).f1,
             loss=float(np.average(self._losses, weights=self._loss_weights)),
             count_bias=float((expected.mean() - true.mean()) / mean_true),
             count_error=float(np.abs(expected - true).mean() / mean_true),
         )
+
+
+def jackknife_error(parts: Sequence[DetectionScore]) -> float:
+    """Return the standard error of the pooled F1 over independent parts.
+
+    ``sqrt((n - 1)/n Σ (F1_-i - mean)²)`` with F1_-i that of all parts but i (Efron and Stein, The
+    jackknife estimate of variance, Annals of Statistics, 1981); NaN for fewer than two parts.
+    """
+    if len(parts) < 2:
+        return float("nan")
+    counts = np.array([(part.tp, part.fp, part.fn) for part in parts], float)
+    tp, fp, fn = (counts.sum(axis=0) - counts).T
+    f1 = 2 * tp / np.maximum(2 * tp + fp + fn, 1.0)
+    n = len(parts)
+    return float(np.sqrt((n - 1) / n * ((f1 - f1.mean()) ** 2).sum()))
 
 
 def _pooled(parts: list[DetectionScore], squares: list[float]) -> DetectionScore:

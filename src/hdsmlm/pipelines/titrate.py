@@ -33,10 +33,12 @@ from hdsmlm.records.provenance import Provenance
 RECORD, PICTURE, TABLE = "titration.json", "titration.png", "titration.csv"
 _FEW_SCORED = 0.5
 _ODD_F1 = 0.05
+_NORMAL_95 = 1.96
 _COLUMNS = (
     "factor",
     "density_per_um2",
     "f1",
+    "f1_error",
     "recall",
     "precision",
     "chance_f1",
@@ -103,6 +105,7 @@ class Step:
         values = {
             "density_per_um2": self.density_per_um2,
             "f1": found.f1,
+            "f1_error": self.score.f1_error,
             "recall": found.recall,
             "precision": found.precision,
             "chance_f1": self.score.chance_f1,
@@ -130,6 +133,9 @@ class Titration:
         Of the movie as it is.
     reliable_per_um2 : float
         Density up to which F1 stays at or above the limit, between steps by linear interpolation.
+    reliable_range : tuple of float
+        The same for F1 at the two ends of its 95 % interval. The sequences that it rests on share
+        frames, so that a movie of other molecules may lie somewhat outside.
     is_bounded : bool
         Whether F1 fell below the limit; otherwise the model is reliable at least to
         ``reliable_per_um2``, the densest step.
@@ -142,6 +148,7 @@ class Titration:
     steps: tuple[Step, ...]
     density_per_um2: float
     reliable_per_um2: float
+    reliable_range: tuple[float, float]
     is_bounded: bool
     reliable_f1: float
     notes: tuple[str, ...] = ()
@@ -164,12 +171,14 @@ class Titration:
                 f"{found.recall:>7.3f} {found.precision:>9.3f} {step.score.chance_f1:>9.3f} "
                 f"{100 * step.count_error:>+6.1f}% {step.n_scored:>7}"
             )
+        low, high = self.reliable_range
         least = "" if self.is_bounded else "at least "
         if self.reliable_per_um2 > 0:
             lines.append(
                 f"reliable (F1 >= {self.reliable_f1:g}) up to {least}{self.reliable_per_um2:.2g} "
-                f"emitters per um2 and frame; your movie is at {self.density_per_um2:.2g}: you "
-                f"could image {least or 'about '}{self.speed_up:.1f} times faster"
+                f"emitters per um2 and frame (95 %: {low:.2g} to {high:.2g}); your movie is at "
+                f"{self.density_per_um2:.2g}: you could image {least or 'about '}"
+                f"{self.speed_up:.1f} times faster"
             )
         else:
             lines.append(
@@ -214,13 +223,21 @@ def titrate_movie(
         scores = score_binned(bundle, choices, job.engine, job.precision, listener)
     density = sparse.density_per_um2
     steps = tuple(Step(n, n * density, score) for n, score in zip(sums, scores, strict=True))
-    reliable, is_bounded = reliable_density(
-        [step.density_per_um2 for step in steps],
-        [step.score.detection.f1 for step in steps],
-        config.reliable_f1,
+    densities = [step.density_per_um2 for step in steps]
+    f1 = [step.score.detection.f1 for step in steps]
+    reliable, is_bounded = reliable_density(densities, f1, config.reliable_f1)
+    low, high = (
+        reliable_density(
+            densities,
+            [step.score.detection.f1 + z * step.score.f1_error for step in steps],
+            config.reliable_f1,
+        )[0]
+        for z in (-_NORMAL_95, _NORMAL_95)
     )
     remarks = (*sparse.notes, *notes, *selection_notes(steps))
-    result = Titration(steps, density, reliable, is_bounded, config.reliable_f1, remarks)
+    result = Titration(
+        steps, density, reliable, (low, high), is_bounded, config.reliable_f1, remarks
+    )
     provenance = Provenance(
         "titrate",
         config.model_dump(mode="json"),
@@ -304,6 +321,7 @@ def _write(result: Titration, provenance: Provenance, folder: Path) -> None:
         "steps": rows,
         "density_per_um2": round(result.density_per_um2, 6),
         "reliable_per_um2": round(result.reliable_per_um2, 6),
+        "reliable_range_per_um2": [round(value, 6) for value in result.reliable_range],
         "is_bounded": result.is_bounded,
         "reliable_f1": result.reliable_f1,
         "speed_up": round(result.speed_up, 4),
@@ -329,7 +347,10 @@ def _draw(result: Titration, path: Path) -> None:
     found = [step.score.detection for step in result.steps]
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     scores, counts = figure.subplots(1, 2)
-    scores.plot(density, [part.f1 for part in found], "o-", color=F1_COLOUR, label="F1")
+    f1_error = [_NORMAL_95 * step.score.f1_error for step in result.steps]
+    scores.errorbar(
+        density, [part.f1 for part in found], f1_error, fmt="o-", color=F1_COLOUR, label="F1"
+    )
     scores.plot(density, [part.recall for part in found], "s-", color=RECALL_COLOUR, label="recall")
     scores.plot(
         density, [part.precision for part in found], "^-", color=PRECISION_COLOUR, label="precision"
