@@ -9,6 +9,7 @@
     ├── TableError              an emitter table that cannot be read or used
     ├── BundleError             a model folder that is missing, incomplete or corrupt
     ├── OutputError             a result that cannot be written (rights, full disk, name taken)
+    ├── ReplicaError            a process that trained one model with others ended before them
     ├── MissingExtraError       an optional library that the request needs is not installed
     └── Interrupted             stopped by the user; finished parts are kept; exit code 130
 
@@ -53,6 +54,10 @@ class BundleError(HdsmlmError):
 
 class OutputError(HdsmlmError):
     """A result cannot be written."""
+
+
+class ReplicaError(HdsmlmError):
+    """One of the processes that train one model together ended before the others."""
 
 
 class MissingExtraError(HdsmlmError):

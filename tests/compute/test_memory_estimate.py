@@ -14,7 +14,7 @@ from hdsmlm.compute.memory import FLOAT32_BYTES, estimate_memory, network_layers
 from hdsmlm.config.network import NetworkConfig
 from hdsmlm.config.run import RunConfig
 from hdsmlm.network.unet3d import build_unet3d
-from hdsmlm.training.trainer import compile_model
+from hdsmlm.training.model import compile_model
 
 NETWORKS = [
     {"widths": (8, 16), "up_time": True},

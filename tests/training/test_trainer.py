@@ -7,7 +7,8 @@ import pytest
 from hdsmlm.errors import BundleError
 from hdsmlm.training.checkpoint import FILE, Progress, load_checkpoint, save_checkpoint
 from hdsmlm.training.feed import draw_group
-from hdsmlm.training.trainer import Trainer, TrainingLimits, averaged_weights, compile_model
+from hdsmlm.training.model import averaged_weights, compile_model
+from hdsmlm.training.trainer import Trainer, TrainingLimits
 
 AT_ONCE = TrainingLimits()
 ONE_STEP = TrainingLimits(max_minutes=1e-9)

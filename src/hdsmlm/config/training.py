@@ -71,7 +71,10 @@ class TrainingConfig(Section):
     steps: int = Field(20_000, ge=1)
     """Optimizer steps in all; the cosine ends here."""
     batch_size: int = Field(8, ge=1, le=4096)
-    """Patches per optimizer step."""
+    """Patches per optimizer step, over all devices."""
+    devices: int = Field(1, ge=1, le=256)
+    """Devices that share each batch (data parallelism): GPUs; without one, processes that share the
+    cores (torch) or virtual devices (JAX). The steps are those of one device, to rounding."""
     frames: int = Field(5, ge=3, le=16)
     """T: consecutive frames of a patch."""
     patch_px: int = Field(64, ge=16, le=512)
@@ -88,7 +91,7 @@ class TrainingConfig(Section):
     """Momentum of the moving average of the weights that is validated and shipped; 0 is off."""
     workers: int | None = Field(None, ge=0)
     """Processes that draw samples; 0 draws in the training process; null takes one beside a CPU and
-    all cores but one beside a GPU."""
+    all cores but one beside a GPU. Several devices share them evenly, rounded up."""
     checkpoint_minutes: float = Field(3.0, gt=0.0)
     """Minutes between checkpoints."""
     schedule: ScheduleConfig = ScheduleConfig()
@@ -115,5 +118,10 @@ class TrainingConfig(Section):
             raise ValueError(
                 f"a group has {self.patches_per_group} patches (scene_patches x scenes_per_group), "
                 f"which batch_size {self.batch_size} does not divide"
+            )
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared evenly by {self.devices} devices; "
+                "make it a multiple of devices"
             )
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -27,11 +28,21 @@ class HybridTversky(keras.losses.Loss):
     Shapes: y_true (b, t, y, x) class numbers, y_pred (b, t, y, x, 4), sample_weight (b, t, y, x).
     One unit is added to numerator and denominator of each class, so that a class absent from
     truth and prediction counts as right.
+
+    The loss is a function of a few sums over the batch. ``total`` adds these sums up over all
+    processes that hold a part of the batch; ratios are taken behind it, so that the loss is the one
+    of the whole batch. Without it, the sums are of the batch at hand.
     """
 
-    def __init__(self, config: LossConfig | None = None, name: str = "hybrid_tversky") -> None:
+    def __init__(
+        self,
+        config: LossConfig | None = None,
+        name: str = "hybrid_tversky",
+        total: Callable[[Any], Any] | None = None,
+    ) -> None:
         super().__init__(name=name)
         self.settings = config or LossConfig()
+        self._total = total
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the scalar loss; the weights enter the Tversky counts, not only the mean."""
@@ -43,9 +54,15 @@ class HybridTversky(keras.losses.Loss):
             else ops.cast(sample_weight, "float32")
         )
         share = self.settings.tversky_weight
-        loss = (1.0 - share) * self._cross_entropy(truth, y_pred, weight)
+        sums = self._cross_entropy_sums(truth, y_pred, weight)
         if share > 0.0:
-            loss = loss + share * self._tversky(truth, y_pred, weight)
+            sums += self._tversky_sums(truth, y_pred, weight)
+        total = ops.concatenate([ops.reshape(part, (-1,)) for part in sums])
+        if self._total is not None:
+            total = self._total(total)
+        loss = (1.0 - share) * total[0] / ops.maximum(total[1], 1.0)
+        if share > 0.0:
+            loss = loss + share * self._tversky(*ops.split(total[2:], 3))
         return loss
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -61,19 +78,24 @@ class HybridTversky(keras.losses.Loss):
         """Inverse of :meth:`get_config`."""
         return cls(LossConfig.model_validate(config["config"]), config["name"])
 
-    def _cross_entropy(self, truth: Any, y_pred: Any, weight: Any) -> Any:
+    def _cross_entropy_sums(self, truth: Any, y_pred: Any, weight: Any) -> tuple[Any, ...]:
+        """Return ``-Σ w·c_y·log p_y`` and ``Σ w``."""
         class_weights = ops.convert_to_tensor(self.settings.class_weights, dtype="float32")
         log_p = ops.log(ops.maximum(y_pred, _EPSILON))
         per_pixel = -ops.sum(truth * class_weights * log_p, axis=-1)
-        return ops.sum(weight * per_pixel) / ops.maximum(ops.sum(weight), 1.0)
+        return ops.sum(weight * per_pixel), ops.sum(weight)
 
-    def _tversky(self, truth: Any, y_pred: Any, weight: Any) -> Any:
+    def _tversky_sums(self, truth: Any, y_pred: Any, weight: Any) -> tuple[Any, ...]:
+        """Return TP, FP and FN of the classes 1, 2, 3+, shape (3,) each."""
         axes = (0, 1, 2, 3)
         weight = ops.expand_dims(weight, -1)
         truth, y_pred = truth[..., 1:], y_pred[..., 1:]
         hits = ops.sum(weight * truth * y_pred, axis=axes)
         false_positives = ops.sum(weight * (1.0 - truth) * y_pred, axis=axes)
         false_negatives = ops.sum(weight * truth * (1.0 - y_pred), axis=axes)
+        return hits, false_positives, false_negatives
+
+    def _tversky(self, hits: Any, false_positives: Any, false_negatives: Any) -> Any:
         settings = self.settings
         index = (hits + _SMOOTH) / (
             hits

@@ -38,7 +38,7 @@ SOURCES = "sources.json"
 HISTORY = "validation.json"
 PICTURES = "validation"
 BUNDLE = "bundle"
-FREE_TO_CHANGE = ("workers", "checkpoint_minutes", "steps")
+FREE_TO_CHANGE = ("workers", "checkpoint_minutes", "steps", "devices")
 """Training fields that a continued run may change; a new length is noted in the provenance."""
 
 

@@ -13,7 +13,7 @@ from hdsmlm.config.run import RunConfig
 from hdsmlm.io.writing import atomic_path
 from hdsmlm.pipelines.train import CONFIG, HISTORY, RunRequest, RunResult, run_training
 from hdsmlm.records.events import Event
-from hdsmlm.training.trainer import STAGNATION
+from hdsmlm.training.loop import STAGNATION
 
 RESULT = "result.json"
 

@@ -18,8 +18,11 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
+from numpy.typing import NDArray
+
 from hdsmlm.config.run import RunConfig
 from hdsmlm.training.mixture import Mixture
+from hdsmlm.training.parallel import OneProcess, Rank
 from hdsmlm.training.patches import Patches
 
 VALIDATION_SEED = 2_000_000_001
@@ -43,12 +46,23 @@ class SampleFeed:
         Optimizer step of the first batch; resuming continues the same sequence.
     workers : int
         Processes that draw; 0 draws in this process.
+    replicas : Rank, optional
+        Processes that share each batch. Each draws every n-th group of scenes and they deal out the
+        patches among them: all draw, nothing is drawn twice, and the parts of a batch together are
+        the batch of one process.
 
     Use it as a context manager; ``wait_s`` are the seconds spent waiting for samples since the last
     :meth:`reset_clock`.
     """
 
-    def __init__(self, config: RunConfig, first_step: int = 0, workers: int = 0) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        first_step: int = 0,
+        workers: int = 0,
+        replicas: Rank | None = None,
+    ) -> None:
+        self._replicas = replicas or OneProcess()
         self._config = config
         self._workers = workers
         self._first_step = first_step
@@ -86,17 +100,34 @@ class SampleFeed:
         return self.wait_s / max(time.perf_counter() - self._since, 1e-9)
 
     def __iter__(self) -> Iterator[Patches]:
-        training = self._config.training
+        training, replicas = self._config.training, self._replicas
+        share = training.batch_size // replicas.ranks
         batches_per_group = training.patches_per_group // training.batch_size
         group, skip = divmod(self._first_step, batches_per_group)
         while True:
             started = time.perf_counter()
-            patches = self._take(group)
+            parts = self._deal(self._take(group + replicas.rank))
             self.wait_s += time.perf_counter() - started
-            for batch in range(skip, batches_per_group):
-                start = batch * training.batch_size
-                yield patches.select(slice(start, start + training.batch_size))
-            group, skip = group + 1, 0
+            for part in parts:
+                for batch in range(skip, batches_per_group):
+                    yield part.select(slice(batch * share, (batch + 1) * share))
+                skip = 0
+            group += replicas.ranks
+
+    def _deal(self, patches: Patches) -> list[Patches]:
+        """Give each rank its part of every batch; return the own parts of the groups of all."""
+        ranks = self._replicas.ranks
+        if ranks == 1:
+            return [patches]
+        share = self._config.training.batch_size // ranks
+
+        def deal(array: NDArray) -> NDArray:
+            batches = array.reshape(-1, ranks, share, *array.shape[1:])
+            received = self._replicas.exchange(batches.swapaxes(0, 1))
+            return received.reshape(ranks, -1, *array.shape[1:])
+
+        columns = [deal(array) for array in (patches.frames, patches.classes, patches.weights)]
+        return [Patches(*part) for part in zip(*columns, strict=True)]
 
     def _take(self, group: int) -> Patches:
         if self._pool is None:
@@ -104,7 +135,7 @@ class SampleFeed:
             return self._mixture.group(group)
         ahead = self._workers + 1
         while len(self._pending) < ahead:
-            following = group + len(self._pending)
+            following = group + len(self._pending) * self._replicas.ranks
             self._pending.append(self._pool.submit(_draw_in_worker, following))
         return self._pending.popleft().result()
 
