@@ -59,6 +59,22 @@ def test_known_conditions_come_back(known, tmp_path):
     assert "assumed" in like.to_yaml()
 
 
+def test_a_background_that_fades_is_followed(tmp_path):
+    """60 photons that fall to 33 within 300 frames: start and end come back within 25 %."""
+    scene = {**KNOWN, "density_per_um2": 0.7}
+    scene["background"] = {
+        **KNOWN["background"],
+        **{"photons": 60.0, "bleached_share": 0.6, "bleaching_frames": 220.0},
+    }
+    size = {"frames": 300, "height": 48, "width": 48, "seed": 5}
+    config = parse_section(MovieConfig, {**size, "simulation": scene}, "test")
+    like = movie_like(LikeJob(simulate_movie(config, tmp_path).movie, kind="scmos"))
+    found = parse_section(MovieConfig, like.values, "like").simulation.background
+    assert found.photons[0] == pytest.approx(60, rel=0.25)
+    left = 1 + found.bleached_share[0] * np.expm1(-300 / found.bleaching_frames[0])
+    assert left == pytest.approx(1 + 0.6 * np.expm1(-300 / 220), rel=0.25)
+
+
 def test_the_command_writes_a_configuration_that_options_override(known, tmp_path):
     result = CliRunner().invoke(
         app,

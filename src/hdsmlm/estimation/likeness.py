@@ -26,7 +26,7 @@ from hdsmlm.estimation.camera import CameraEstimate
 from hdsmlm.estimation.flicker import flicker
 from hdsmlm.estimation.photon_transfer import PhotonTransfer
 from hdsmlm.estimation.psf_width import psf_width
-from hdsmlm.estimation.sample import FrameSample, sample_frames
+from hdsmlm.estimation.sample import MIN_FRAMES, FrameSample, sample_frames
 from hdsmlm.estimation.spots import find_spots
 from hdsmlm.io.movies import ArrayMovie
 from hdsmlm.records.events import Event, Listener, silent
@@ -46,6 +46,7 @@ _FRAMES = (80, 300)
 _FEWEST_SPOTS = 30
 _SEED = 3_000_000_037
 _TYPICAL_ON_FRAMES = 2.0
+_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -251,13 +252,35 @@ def _scale_px(tiles_adu: NDArray[np.float64]) -> float:
     return float(np.clip(TILE_PX / (2 * np.sqrt(-np.log(correlation))), 8.0, 60.0))
 
 
-def fading(sample: FrameSample, line: PhotonTransfer, camera: CameraEstimate) -> float:
-    """Return the share of the background that is lost from the first to the last run of frames."""
-    if len(sample.runs) < 2:
-        return 0.0
-    ends = dataclasses.replace(sample, runs=(sample.runs[0], sample.runs[-1]))
-    first, last = (max(camera.photons(level), 1e-3) for level in background(ends, line).runs_adu)
-    return float(np.clip(1 - last / first, 0.0, 1.0))
+@dataclass(frozen=True)
+class Fading:
+    """How the background falls.
+
+    Parameters
+    ----------
+    lost : float
+        Share that is lost from the first to the last frames.
+    start : float
+        Level of the first frames over the level that the whole sample shows.
+    """
+
+    lost: float
+    start: float
+
+
+def fading(sample: FrameSample, line: PhotonTransfer, camera: CameraEstimate) -> Fading:
+    """Compare the first frames of a sample, a fifth of it at most, with its last ones and all."""
+    first_run, last_run = sample.runs[0], sample.runs[-1]
+    length = min(len(first_run), sum(len(run) for run in sample.runs) // _PARTS)
+    if length < MIN_FRAMES:
+        return Fading(0.0, 1.0)
+
+    def level(*runs: NDArray[np.float32]) -> float:
+        part = dataclasses.replace(sample, runs=runs)
+        return max(float(np.mean(camera.photons(background(part, line).runs_adu))), 1e-3)
+
+    first, last = level(first_run[:length]), level(last_run[-length:])
+    return Fading(float(np.clip(1 - last / first, 0.0, 1.0)), first / level(*sample.runs))
 
 
 def camera_ranges(camera: CameraConfig) -> tuple[str, dict[str, object]]:

@@ -20,6 +20,7 @@ from hdsmlm.estimation.camera import CameraEstimate, Kind, estimate_camera
 from hdsmlm.estimation.domain import DomainGap, TrainingScenes, domain_gap, patches_of_sample
 from hdsmlm.estimation.likeness import (
     Counter,
+    Fading,
     Ruler,
     camera_ranges,
     fading,
@@ -119,7 +120,7 @@ def movie_like(job: LikeJob, listener: Listener = silent) -> Like:
         ruler = Ruler(camera, estimate.line, pixel_size_nm, count)
         target = ruler.measure(estimate.sample, _counted(reader))
     conditions = like_conditions(target, ruler, estimate.sample, listener)
-    lost = fading(estimate.sample, estimate.line, camera)
+    fade = fading(estimate.sample, estimate.line, camera)
     notes += (
         f"counted by {job.model if count else 'its spots'}: {target.density_per_um2:.3g} per µm² "
         f"and frame; the simulated density {conditions.density_per_um2:.3g} gives the same count",
@@ -127,7 +128,7 @@ def movie_like(job: LikeJob, listener: Listener = silent) -> Like:
         *camera.assumptions,
     )
     size = {"frames": info.n_frames, "height": info.height, "width": info.width}
-    values = {**size, "seed": 0, "simulation": _ranges(conditions, camera, lost, info.n_frames)}
+    values = {**size, "seed": 0, "simulation": _ranges(conditions, camera, fade, info.n_frames)}
     return Like(values, (f"simulation like {info.name}, by hdsmlm simulate --like", *notes))
 
 
@@ -227,15 +228,16 @@ def _assumed(unknown_on_time: bool) -> tuple[str, ...]:
 
 
 def _ranges(
-    conditions: Conditions, camera: CameraEstimate, lost: float, n_frames: int
+    conditions: Conditions, camera: CameraEstimate, fade: Fading, n_frames: int
 ) -> dict[str, Any]:
     psf = conditions.psf
     sigma = psf.sigma_px if isinstance(psf, GaussianPsfConfig) else 1.3
     kind, section = camera_ranges(camera.config)
-    faded = {"bleached_share": 0.0}
-    if lost > _SMALL_FADING:  # a time constant of half the movie leaves exp(-2) of what fades
-        share = min(lost / (1 - np.exp(-2.0)), 1.0)
+    start_photons, faded = conditions.background_photons, {"bleached_share": 0.0}
+    if fade.lost > _SMALL_FADING:  # a time constant of half the movie leaves exp(-2) of what fades
+        share = min(fade.lost / (1 - np.exp(-2.0)), 1.0)
         faded = {"bleached_share": _round(share), "bleaching_frames": _round(n_frames / 2)}
+        start_photons *= fade.start
     return {
         "density_per_um2": _round(conditions.density_per_um2),
         "pixel_size_nm": _round(conditions.pixel_size_nm),
@@ -257,7 +259,7 @@ def _ranges(
             "rate_spread": conditions.rate_spread,
         },
         "background": {
-            "photons": _round(conditions.background_photons),
+            "photons": _round(start_photons),
             "structure": _round(conditions.background_structure),
             "structure_scale_px": _round(conditions.background_scale_px),
             **faded,
