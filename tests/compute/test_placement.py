@@ -113,6 +113,18 @@ def test_processor_only_without_gpu_and_by_cores():
     assert place(Need(GIB, cores=1), [held]).devices == (CPU,)
 
 
+def test_processes_of_one_task_share_the_processor():
+    cpu = DeviceState(Device(CPU, "processor", 32 * GIB, 4 * GIB, slots=4))
+    need = Need(GIB, cores=1, devices=3)
+    assert place(need, [cpu]).devices == (CPU,)
+    assert place(need, [cpu]).environment(need)["OMP_NUM_THREADS"] == "3"
+    assert (need.slots(cpu.device), need.memory(cpu.device)) == (3, 3 * GIB)
+    assert place(need, [DeviceState(cpu.device, (Lease(CPU, GIB, 2, 7),))]) is None
+    assert place(Need(10 * GIB, devices=3), [cpu]) is None  # 30 GiB, and 4 are in use
+    with pytest.raises(ConfigError, match=r"33\.0 GiB"):
+        check_possible(Need(11 * GIB, devices=3), [cpu])
+
+
 def test_what_never_fits_is_refused_with_numbers():
     states = [_gpu("g", leases=[Lease("g", 15 * GIB, 1, 7)])]
     check_possible(Need(8 * GIB), states)  # later, when the other is done

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hdsmlm.compute.inventory import usable_cores
+from hdsmlm.compute.memory import estimate_memory
 from hdsmlm.errors import ConfigError, OutputError
 from hdsmlm.pipelines.search import SearchJob, run_search, smaller_batch, write_report
 from hdsmlm.search.record import State
@@ -184,6 +186,20 @@ def test_a_smaller_batch_divides_the_group():
     assert smaller_batch(run) == 4
     one = RunConfig.model_validate({"training": {"batch_size": 1}})
     assert smaller_batch(one) is None
+    shared = RunConfig.model_validate(
+        {"training": {"batch_size": 12, "scene_patches": [1, 3], "devices": 4}}
+    )
+    assert smaller_batch(shared) == 4  # 6 divides the group, but 4 devices cannot share it
+
+
+@pytest.mark.skipif(usable_cores() < 2, reason="two processes need two cores")
+def test_a_trial_on_several_devices_asks_for_them(search, tmp_path):
+    search(workers=1, space={RATE: [0.01]}, fixed={"training.devices": 2})
+    request = json.loads((tmp_path / "out" / "trials" / "0001" / "request.json").read_text())
+    assert request["need"]["devices"] == 2
+    half = RunConfig.model_validate({"training": {"batch_size": 4}})
+    whole = estimate_memory(half, gpu=True).total_bytes
+    assert request["need"]["memory_bytes"] == whole  # of half the default batch
 
 
 def test_the_page_is_whole_and_needs_nothing_from_outside(search, tmp_path):

@@ -58,13 +58,16 @@ def _say_fit(path: str, states: tuple) -> None:
     from hdsmlm.config.base import load_section
     from hdsmlm.config.run import RunConfig
 
-    estimate = estimate_memory(load_section(RunConfig, Path(path)), gpu=True)
+    run = load_section(RunConfig, Path(path))
+    devices = run.training.devices
+    estimate = estimate_memory(run, gpu=True, devices=devices)
+    on_each = f" on each of {devices} devices" if devices > 1 else ""
     typer.echo(
-        f"{path}: {_gib(estimate.total_bytes)} (state {_gib(estimate.state_bytes)}, activations "
-        f"{_gib(estimate.activation_bytes)}, work {_gib(estimate.work_bytes)}, runtime "
+        f"{path}: {_gib(estimate.total_bytes)}{on_each} (state "
+        f"{_gib(estimate.state_bytes)}, activations {_gib(estimate.activation_bytes)}, work {_gib(estimate.work_bytes)}, runtime "
         f"{_gib(estimate.runtime_bytes)})"
     )
-    placement = place(Need(estimate.total_bytes), states)
+    placement = place(Need(estimate.total_bytes, devices=devices), states)
     titles = {state.device.name: state.device.title for state in states}
     where = ", ".join(titles[name] for name in placement.devices) if placement else "wait"
     typer.echo(f"it would now go to: {where}")

@@ -32,6 +32,9 @@ def command(
     workers: Annotated[
         int | None, typer.Option(help="Processes that draw samples (default: from the config).")
     ] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Devices that share each batch (default: from the config).")
+    ] = None,
     tracking: Annotated[
         Path | None, typer.Option(help="Folder of the MLflow record (default: OUT/../tracking).")
     ] = None,
@@ -58,6 +61,8 @@ def command(
         overrides["training.start_from"] = from_
     if workers is not None:
         overrides["training.workers"] = workers
+    if devices is not None:
+        overrides["training.devices"] = devices
     request = RunRequest(
         config=load_run(config, overrides),
         folder=out,

@@ -57,7 +57,8 @@ class Need:
     cores : int
         Cores, where it runs on the processor; of a GPU it takes one slot.
     devices : int
-        Different devices: more than one for data parallelism.
+        Different GPUs: more than one for data parallelism. On the processor, so many processes
+        that share its cores.
     gpu : bool
         Whether it can use GPUs; without one it takes the processor.
     """
@@ -69,7 +70,11 @@ class Need:
 
     def slots(self, device: Device) -> int:
         """Return the slots that it takes of a device."""
-        return 1 if device.is_gpu else self.cores
+        return 1 if device.is_gpu else max(self.cores, self.devices)
+
+    def memory(self, device: Device) -> int:
+        """Return the bytes that it takes of a device: on the processor, those of all processes."""
+        return self.memory_bytes if device.is_gpu else self.memory_bytes * self.devices
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ class Placement:
     def environment(self, need: Need) -> dict[str, str]:
         """Return the variables that keep a process on these devices."""
         if not self.on_gpu:
-            threads = str(need.cores)
+            threads = str(max(need.cores, need.devices))
             return {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads}
         return {
             "CUDA_VISIBLE_DEVICES": ",".join(self.devices),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hdsmlm.compute.task import Status
+from hdsmlm.errors import ReplicaError
 
 _MEMORY = (
     "outofmemoryerror",
@@ -26,7 +27,7 @@ _LOST = (
 
 
 def classify(error: BaseException) -> Status:
-    """Return out_of_memory, device_lost or failed.
+    """Return out_of_memory, device_lost, died (one of several processes), or failed.
 
     torch, JAX, NumPy and the CUDA libraries have no common exception; the words are theirs.
 
@@ -45,4 +46,4 @@ def classify(error: BaseException) -> Status:
         if any(word in text for word in _LOST):
             return Status.device_lost
         seen = seen.__cause__
-    return Status.failed
+    return Status.died if isinstance(error, ReplicaError) else Status.failed

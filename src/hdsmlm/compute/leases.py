@@ -88,7 +88,7 @@ class Balancer:
                     "VALUES (?, ?, ?, ?, ?, ?)",
                     (
                         device.name,
-                        need.memory_bytes,
+                        need.memory(device),
                         need.slots(device),
                         holder.process,
                         holder.started,

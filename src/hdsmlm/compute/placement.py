@@ -12,7 +12,8 @@ def place(need: Need, states: Sequence[DeviceState]) -> Placement | None:
     """Return the devices for a task, or None while there is no room.
 
     A device is fit when memory AND slots are free. Of the fit ones the least loaded are taken (at
-    equal load, in the order given). The devices of one task are different ones. A task that can use
+    equal load, in the order given). The GPUs of one task are different ones; the processor is one
+    device, on which all processes of the task run. A task that can use
     GPUs goes to the processor only where there is no GPU at all: one that waits for a GPU is done
     sooner than one on the processor.
 
@@ -25,9 +26,10 @@ def place(need: Need, states: Sequence[DeviceState]) -> Placement | None:
     """
     kind = [state for state in states if state.device.is_gpu == _wants_gpu(need, states)]
     fit = [state for state in kind if _fits(need, state)]
-    if len(fit) < need.devices:
+    count = _devices(need, states)
+    if len(fit) < count:
         return None
-    chosen = sorted(fit, key=lambda state: state.load)[: need.devices]
+    chosen = sorted(fit, key=lambda state: state.load)[:count]
     return Placement(tuple(state.device.name for state in chosen))
 
 
@@ -44,13 +46,15 @@ def check_possible(need: Need, states: Sequence[DeviceState]) -> None:
         for state in states
         if state.device.is_gpu == _wants_gpu(need, states)
     ]
-    if sum(_fits(need, state) for state in kind) >= need.devices:
+    count = _devices(need, states)
+    if sum(_fits(need, state) for state in kind) >= count:
         return
     largest = max((state.free_bytes for state in kind), default=0)
     slots = max((state.device.slots for state in kind), default=0)
     wanted = max((need.slots(state.device) for state in kind), default=1)
+    memory = max((need.memory(state.device) for state in kind), default=need.memory_bytes)
     raise ConfigError(
-        f"a task needs {need.devices} device(s) with {need.memory_bytes / 2**30:.1f} GiB and "
+        f"a task needs {count} device(s) with {memory / 2**30:.1f} GiB and "
         f"{wanted} slot(s) each, but of {len(kind)} the largest has {largest / 2**30:.1f} GiB "
         f"and {slots} slot(s); take a smaller batch, network or number of devices"
     )
@@ -60,8 +64,14 @@ def _wants_gpu(need: Need, states: Sequence[DeviceState]) -> bool:
     return need.gpu and any(state.device.is_gpu for state in states)
 
 
+def _devices(need: Need, states: Sequence[DeviceState]) -> int:
+    return need.devices if _wants_gpu(need, states) else 1
+
+
 def _fits(need: Need, state: DeviceState) -> bool:
-    return state.free_bytes >= need.memory_bytes and state.free_slots >= need.slots(state.device)
+    return state.free_bytes >= need.memory(state.device) and state.free_slots >= need.slots(
+        state.device
+    )
 
 
 def _emptied(state: DeviceState) -> Device:

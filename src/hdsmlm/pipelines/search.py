@@ -266,6 +266,7 @@ class _Search:
     def _task(self, number: int) -> Task:
         folder = _trial_folder(self.job.out, number)
         run = self._run_config(number)
+        devices = run.training.devices
         cores = 1 if self.job.address else max(1, usable_cores() // self.job.workers)
         tracking = self.job.tracking
         return Task(
@@ -278,7 +279,11 @@ class _Search:
                 "stop_step": self._next_rung(number),
             },
             folder=folder,
-            need=Need(estimate_memory(run, gpu=True).total_bytes, cores=cores),
+            need=Need(
+                estimate_memory(run, gpu=True, devices=devices).total_bytes,
+                cores=cores,
+                devices=devices,
+            ),
             environment={PARENT_VARIABLE: self._parent_run} if self._parent_run else {},
         )
 
@@ -348,14 +353,14 @@ class _Search:
 
 
 def smaller_batch(run: RunConfig) -> int | None:
-    """Return the largest batch of at most half the size that still divides a group of patches.
+    """Return the largest batch of at most half the size that its group and its devices can share.
 
     Learning rate and number of steps stay: the trial then sees fewer patches, which its record and
     the report say.
     """
-    group = run.training.patches_per_group
-    fitting = (size for size in range(run.training.batch_size // 2, 0, -1) if group % size == 0)
-    return next(fitting, None)
+    group, devices = run.training.patches_per_group, run.training.devices
+    smaller = range(run.training.batch_size // 2, 0, -1)
+    return next((n for n in smaller if group % n == 0 and n % devices == 0), None)
 
 
 def _verdict(record: TrialRecord, metric: str, outcome: Outcome) -> str:

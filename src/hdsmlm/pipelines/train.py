@@ -25,6 +25,7 @@ from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.tracking.mlflow_tracker import MlflowTracker
 from hdsmlm.tracking.tracker import NullTracker, Tracker
 from hdsmlm.training.feed import VALIDATION_SEED
+from hdsmlm.training.parallel import open_replicas
 from hdsmlm.training.sources import OpenSource, open_sources
 from hdsmlm.training.trainer import (
     MetricSink,
@@ -89,13 +90,16 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
     Raises
     ------
     ConfigError
-        When a source of the run is missing, damaged or does not fit, or the folder holds a run with
-        another configuration or other data.
+        When a source of the run is missing, damaged or does not fit, there are fewer devices than
+        asked for, or the folder holds a run with another configuration or other data.
+    ReplicaError
+        When one of several processes that train is lost; the checkpoint is there to go on from.
     OutputError
         When the folder cannot be written, or to overwrite it is asked but it holds no run.
     """
     config, folder = request.config, request.folder
     sources = open_sources(config, verify=True)
+    open_replicas(config.training.devices)  # too few devices: told before anything is touched
     if request.overwrite:
         _remove_run(folder)
     output_folder(folder)

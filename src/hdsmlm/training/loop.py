@@ -147,6 +147,7 @@ class Keeper(keras.callbacks.Callback):
         """Write the checkpoint now."""
         # Keras brings the variables up to date (JAX) when a callback asks for its model.
         save_checkpoint(self.trainer.checkpoint, self.model, self.trainer.progress)
+        self.trainer.saved_step = self.trainer.progress.step
         self.last_save = time.monotonic()
 
     @contextmanager

@@ -54,11 +54,14 @@ class Meeting:
         How many processes.
     threads : int
         Threads of the processor for each.
+    gpus : bool
+        Whether each has a GPU of its own.
     """
 
     folder: str
     ranks: int
     threads: int
+    gpus: bool
 
 
 class TorchRank:
@@ -115,7 +118,7 @@ class TorchRank:
         store = dist.FileStore(str(Path(meeting.folder) / "store"), meeting.ranks)
         with _loopback():
             dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+                "cpu:gloo,cuda:nccl" if meeting.gpus else "gloo",
                 store=store,
                 rank=self.rank,
                 world_size=self.ranks,
@@ -147,9 +150,11 @@ class TorchProcesses(TorchRank):
 
     def __init__(self, devices: int) -> None:
         super().__init__(0, devices)
+        self._gpus = False
         kind = keras.ops.zeros(1).device.type
         hint = "see 'hdsmlm devices'"
         if kind == "cuda":
+            self._gpus = True
             check_enough(devices, torch.cuda.device_count(), "torch", hint)
         elif kind == "cpu":
             check_enough(devices, usable_cores(), "the processor", "one core each at least")
@@ -168,13 +173,13 @@ class TorchProcesses(TorchRank):
         """
         threads = max(1, torch.get_num_threads() // self.ranks)
         with tempfile.TemporaryDirectory(prefix="hdsmlm-") as folder:
-            meeting = Meeting(folder, self.ranks, threads)
+            meeting = Meeting(folder, self.ranks, threads, self._gpus)
             over = threading.Event()
             try:
                 self._others = [
                     _Other.start(rank, meeting, config, first_step) for rank in range(1, self.ranks)
                 ]
-                if torch.cuda.is_available():
+                if self._gpus:
                     _watch(self._others, over)
                 with self.joined(meeting, model):
                     yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -39,8 +40,8 @@ def follow(
         Takes the error of this process, in words.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches rank 0 too
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if torch.cuda.is_available():
+    threading.Thread(target=_end_with_parent, args=(meeting.folder,), daemon=True).start()
+    if meeting.gpus:
         torch.cuda.set_device(rank)
     replicas = TorchRank(rank, meeting.ranks)
     try:
@@ -62,8 +63,9 @@ def follow(
         sys.exit(1)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(folder: str) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)

@@ -105,8 +105,10 @@ class Trainer:
         self.replicas = open_replicas(config.training.devices)
         self.model = compile_model(config, self.replicas)
         self.progress = Progress()
+        self.saved_step = 0
         if self.checkpoint.exists():
             self.progress = load_checkpoint(self.checkpoint, self.model)
+            self.saved_step = self.progress.step
         elif config.training.start_from is not None:
             self.progress.start = take_weights(self.model, config.training.start_from)
         plans, steps = self.progress.plans, config.training.steps
@@ -170,5 +172,8 @@ class Trainer:
                 with stop_request(keeper), keeper.saving_when_alone():
                     fit(self.model, feed, self.config, first_step, keeper)
         except ReplicaError as error:
-            raise ReplicaError(f"{error}; run the same command again to go on") from error
+            raise ReplicaError(
+                f"{error}; there is a checkpoint of step {self.saved_step} of {training.steps}, "
+                "run the same command again to go on"
+            ) from error
         return TrainingOutcome(keeper.reason, self.progress)
