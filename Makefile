@@ -81,7 +81,7 @@ $(VENV)/.core: $(INPUTS) | $(BIN)/python
 
 $(VENV)/.all: $(INPUTS) | $(BIN)/python
 	@echo "Installing hdsmlm with training, tests and docs into $(VENV); the first time this takes some minutes."
-	$(PIP) -e '.[train,jax,io,search,ray,docs,dev]'
+	$(PIP) -e '.[train,jax,io,search,ray,service,docs,dev]'
 	@touch $(VENV)/.core $@
 
 clean: ## Remove the environment and everything that was made

@@ -52,6 +52,7 @@ from hdsmlm.pipelines.predict import (
     movie_sha256,
     normalization_for,
 )
+from hdsmlm.pipelines.watching import Watcher
 from hdsmlm.postprocessing.linking import blink_table
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Event, Listener, silent
@@ -94,6 +95,8 @@ class LocalizeJob:
         Table of the rejected numbers of emitters (fit frame by frame).
     allow_truncated, overwrite : bool
         Use the readable frames of a damaged file; replace the tables that are there.
+    watcher : Watcher, optional
+        Sees localizations and count maps as soon as they are final.
     """
 
     movie: Path | str | MovieReader
@@ -105,6 +108,7 @@ class LocalizeJob:
     alternatives: Path | None = None
     allow_truncated: bool = False
     overwrite: bool = False
+    watcher: Watcher | None = None
 
 
 def localize_movie(
@@ -201,6 +205,7 @@ class _Run:
         self.finished = {
             index for index in range(len(self.spans)) if self.store.has(index, with_map=False)
         }
+        self.n_shown, self.shown = 0, self._final_rows()
 
     def _check_outputs(self) -> None:
         if self.job.blinks is not None and self.config.fit == "frame":
@@ -240,6 +245,7 @@ class _Run:
         self.listener(
             Event(STAGE, done, total, f"{done} frames were finished before" if done else "")
         )
+        self._show()
         missing = [index for index in range(len(self.spans)) if index not in self.finished]
         if not missing:
             return
@@ -256,6 +262,8 @@ class _Run:
                     if alternatives is not None:  # first: the window counts as finished by its own
                         self._keep(index + len(self.spans), alternatives)
                     self._keep(index, table)
+                    self.finished.add(index)
+                    self._show()
                     done += self._frames(index)
                     per_frame = len(table) / (self.spans[index].stop - self.spans[index].start)
                     what = f"{per_frame:.1f} localizations per frame"
@@ -267,6 +275,12 @@ class _Run:
                 room = min(threads, WAITING_PIXELS // window.count_map[:, 0].size)
                 collect(room if self.config.fit == "joint" else 0)
             collect(0)
+
+    def _show(self) -> None:
+        """Show the watcher what is final: all up to the first window that is missing."""
+        while self.job.watcher is not None and self.n_shown in self.finished:
+            self.job.watcher.rows(next(self.shown)[0])
+            self.n_shown += 1
 
     def _keep(self, index: int, table: Emitters) -> None:
         self.store.keep(index, ChunkResult(table, np.empty(0)), None)
@@ -406,6 +420,8 @@ class _Source:
             frames = self.normalizer(run.reader.read(start, stop), start)
             inner = slice(span.core_start - start, span.core_stop - start)
             self.maps[index] = self.predictor.predict(frames, inner)
+            if run.job.watcher is not None:
+                run.job.watcher.count_map(span.core_start, self.maps[index])
         return self.maps[index]
 
 

@@ -41,6 +41,7 @@ from hdsmlm.io.movies import open_movie
 from hdsmlm.io.tables import open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder, writing
 from hdsmlm.normalization import Normalizer, fit_normalizer
+from hdsmlm.pipelines.watching import Watcher
 from hdsmlm.records.count_map import N_CLASSES, expected_count
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.records.movie import MovieInfo, MovieReader, frame_blocks
@@ -82,6 +83,8 @@ class PredictionJob:
         Use the readable frames of a file that ends early.
     overwrite : bool
         Replace the results that are there.
+    watcher : Watcher, optional
+        Sees emitters and count maps as soon as they are final.
     """
 
     movie: Path | str | MovieReader
@@ -89,6 +92,7 @@ class PredictionJob:
     model: str | Path = "wolf"
     allow_truncated: bool = False
     overwrite: bool = False
+    watcher: Watcher | None = None
 
 
 def predict_movie(
@@ -203,6 +207,7 @@ class _Run:
         done = sum(self._kept_frames(index) for index in self.finished)
         what = f"{done} frames were finished before" if done else self.engine.device
         self.listener(Event(STAGE, done, total, what))
+        shown = self._show(0)
         for index, window in enumerate(self.windows):
             if index in self.finished:
                 continue
@@ -219,9 +224,21 @@ class _Run:
             )
             result = ChunkResult(emitters, expected)
             self.store.keep(index, result, probabilities if self.with_map else None)
+            if self.job.watcher is not None:
+                self.job.watcher.count_map(window.keep_start, probabilities)
+            shown = self._show(shown)
             done += self._kept_frames(index)
             per_frame = len(emitters) / self._kept_frames(index)
             self.listener(Event(STAGE, done, total, f"{per_frame:.1f} emitters per frame"))
+
+    def _show(self, index: int) -> int:
+        """Show the watcher all chunks from ``index`` to the first that is missing; return that."""
+        if self.job.watcher is None:
+            return index
+        while index < len(self.windows) and self.store.has(index, with_map=False):
+            self.job.watcher.rows(self.store.result(index).emitters)
+            index += 1
+        return index
 
     def _normalizer(self) -> Normalizer:
         normalizer = self.store.normalizer()
