@@ -5,22 +5,12 @@ The header is judged before a pixel is decoded: a small file may claim frames of
 
 from __future__ import annotations
 
-import os
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from hdsmlm.config.service import LimitsConfig
-from hdsmlm.errors import HdsmlmError, MovieError, TableError
-
-_context: Any = get_context("forkserver" if os.name == "posix" else "spawn")
-
-
-def warm_up() -> None:
-    """Have the process that checks are forked from import what they need."""
-    if os.name == "posix":
-        _context.set_forkserver_preload(["hdsmlm.service.checking", "hdsmlm.io.movies"])
+from hdsmlm.errors import MovieError, TableError
+from hdsmlm.service.isolated import isolated
 
 
 def check_movie(path: Path, limits: LimitsConfig) -> dict[str, Any]:
@@ -33,10 +23,10 @@ def check_movie(path: Path, limits: LimitsConfig) -> dict[str, Any]:
 
     Raises
     ------
-    MovieError
-        When it does not open as a movie, or is larger than the limits.
+    HdsmlmError
+        When it does not open as a movie, is larger than the limits, or takes too long.
     """
-    return _ask(_open_movie, path, limits, MovieError)
+    return dict(isolated(_open_movie, path, limits, limits=limits, what=path.name))
 
 
 def check_table(path: Path, limits: LimitsConfig) -> dict[str, Any]:
@@ -44,57 +34,10 @@ def check_table(path: Path, limits: LimitsConfig) -> dict[str, Any]:
 
     Raises
     ------
-    TableError
+    HdsmlmError
         When it does not open as a table of emitters.
     """
-    return _ask(_open_table, path, limits, TableError)
-
-
-def _ask(work: Any, path: Path, limits: LimitsConfig, error: type[HdsmlmError]) -> dict[str, Any]:
-    ours, theirs = _context.Pipe(duplex=False)
-    process = _context.Process(target=_child, args=(theirs, work, str(path), limits), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(limits.check_s):
-            raise error(f"{path.name}: it was not read within {limits.check_s:g} s; it is damaged")
-        found, message = ours.recv()
-    except EOFError:
-        raise error(
-            f"{path.name}: reading it took too much memory or failed; it is damaged, or its header "
-            "promises more than there is"
-        ) from None
-    finally:
-        ours.close()
-        if process.is_alive():
-            process.kill()
-        process.join(5)
-    if message is not None:
-        raise error(message)
-    return dict(found)
-
-
-def _child(channel: Connection, work: Any, path: str, limits: LimitsConfig) -> None:
-    _bound_memory(limits.check_memory_bytes)
-    try:
-        channel.send((work(Path(path), limits), None))
-    except HdsmlmError as error:
-        channel.send((None, str(error)))
-    except MemoryError:
-        channel.send((None, f"{Path(path).name}: reading it takes too much memory; is it damaged?"))
-    except Exception as error:
-        channel.send((None, f"{Path(path).name}: cannot be read ({type(error).__name__})"))
-
-
-def _bound_memory(more_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    import psutil
-
-    most = psutil.Process().memory_info().vms + more_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    return dict(isolated(_open_table, path, limits, limits=limits, what=path.name))
 
 
 def _open_movie(path: Path, limits: LimitsConfig) -> dict[str, Any]:

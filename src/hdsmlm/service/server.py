@@ -16,8 +16,8 @@ import uvicorn
 from hdsmlm.config.service import ServiceConfig
 from hdsmlm.errors import ConfigError, OutputError
 from hdsmlm.service.app import create_app
-from hdsmlm.service.checking import warm_up
 from hdsmlm.service.folders import FolderLock, Folders, require_data_folder
+from hdsmlm.service.isolated import warm_up
 from hdsmlm.service.security import is_loopback, patient_protocol
 from hdsmlm.service.store import Store
 

@@ -154,6 +154,11 @@ def _ome_files(pixels: Any, path: Path) -> tuple[Path, ...]:
         plane = max(int(block.get("FirstT", 0)), int(block.get("FirstZ", 0))) or order
         for child in block:
             name = child.get("FileName")
+            if name and Path(name).name != name:
+                raise MovieError(
+                    f"{path}: its OME description names files in other folders; copy all files of "
+                    "the movie to one folder and save it again"
+                )
             if name:
                 first_plane[name] = min(plane, first_plane.get(name, plane))
     if len(first_plane) < 2 or path.name not in first_plane:
