@@ -9,10 +9,16 @@ import pytest
 
 from hdsmlm.bundle import load_bundle
 from hdsmlm.errors import ConfigError
-from hdsmlm.imaging.camera import IdealCamera
+from hdsmlm.imaging.camera import EmccdCamera, IdealCamera, ScmosCamera
 from hdsmlm.imaging.psf import GaussianPsf
 from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
-from hdsmlm.pipelines.localize_microscope import range_notes, require_baseline, settle_pixel_size
+from hdsmlm.pipelines.localize_microscope import (
+    noise_notes,
+    noise_ratio,
+    range_notes,
+    require_baseline,
+    settle_pixel_size,
+)
 from hdsmlm.records.movie import MovieInfo
 
 
@@ -48,6 +54,28 @@ def test_a_psf_outside_the_trained_range_is_said() -> None:
     manifest = load_bundle("wolf").manifest
     assert range_notes(GaussianPsf(1.3), manifest) == ()
     assert "5.00 px" in range_notes(GaussianPsf(5.0), manifest)[0]
+
+
+@pytest.mark.parametrize("kind", ["emccd", "scmos", "ideal"])
+@pytest.mark.parametrize("background", [2.0, 50.0])
+def test_the_noise_of_a_movie_is_that_of_its_camera_and_of_no_other(kind, background) -> None:
+    """The median of 8 x 64² pixels is precise to 2 %; what the law of the noise is moves it more."""
+    cameras = {
+        "emccd": EmccdCamera(0.9, 300.0, 74.4, 0.002, 45.0, 100.0),
+        "scmos": ScmosCamera(0.8, gain_adu_per_e=2.0, offset_adu=100.0, variance_adu2=10.0),
+        "ideal": IdealCamera(1.0, 1.0, 0.0),
+    }
+    movie = _Movie(300.0)
+    rng = np.random.default_rng(7)
+    movie.frames = cameras[kind].sample(np.full((10, 64, 64), background), rng)
+    ratio = noise_ratio(movie, cameras[kind], 0, 10)
+    assert 0.6 < ratio < 1.1
+    assert noise_notes(movie, cameras[kind], 0, 10, sparse=True) == ()
+    if kind == "scmos":
+        other = ScmosCamera(0.8, gain_adu_per_e=0.5, offset_adu=100.0, variance_adu2=0.6)
+        assert "variance" in noise_notes(movie, other, 0, 10, sparse=True)[0]
+        quiet = noise_notes(movie, cameras["emccd"], 0, 10)
+        assert "what this camera would give" in quiet[0]
 
 
 @pytest.mark.parametrize("sigma_px", [-1.0, 0.0, 50.0])

@@ -41,6 +41,7 @@ from hdsmlm.normalization import fit_normalizer
 from hdsmlm.pipelines.localize_microscope import (
     calibration_sha256,
     choose_microscope,
+    noise_notes,
     range_notes,
     require_baseline,
     settle_pixel_size,
@@ -176,6 +177,7 @@ class _Run:
         self.fittable = fittable_psf(self.psf, config.frames.z_range_nm)
         require_baseline(reader, self.camera, self.first, self.last)
         self.notes += range_notes(self.psf, bundle.manifest)
+        self.notes += noise_notes(reader, self.camera, self.first, self.last)
         space = config.spacetime
         margin = space.margin_frames if config.fit == "joint" else 0
         core = min(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import uniform_filter
 
 from hdsmlm.bundle import BundleManifest
 from hdsmlm.config.base import parse_section
@@ -22,7 +23,12 @@ SAME_PIXEL = 0.02
 """Relative difference up to which two statements of the pixel size agree."""
 MOST_BELOW = 0.9
 """Share of pixels below the baseline from which the baseline must be wrong."""
+QUIET, LOUD = 0.4, 2.5
+"""Variance of the pixels over that of the camera, outside of which the camera is in question."""
 _FRAMES_LOOKED_AT = 8
+_SMOOTHING_PX = 5
+_MEDIAN_CHI2 = 0.4549
+"""Median of the square of a standard normal variable."""
 
 
 def choose_microscope(
@@ -123,6 +129,40 @@ def require_baseline(reader: MovieReader, camera: Camera, first: int, last: int)
             f"value without light ({dark:.0f}; the movie's median is {np.median(frames):g}): this "
             "is another camera, or its baseline is wrong. `hdsmlm doctor` estimates it"
         )
+
+
+def noise_ratio(reader: MovieReader, camera: Camera, first: int, last: int) -> float:
+    """Return the variance of a movie's pixels over the one that the camera would give them.
+
+    The median over pixels of ``d²/(2·var)``, over that of a normal law; d is the difference of two
+    consecutive frames and var the camera's variance at their local mean. Blinks that begin and end
+    make it larger in dense movies.
+    """
+    n = min(_FRAMES_LOOKED_AT, last - first - 1)
+    if n < 1:
+        return float("nan")
+    ratios = []
+    for t in np.linspace(first, last - 2, n).astype(int):
+        pair = reader.read(int(t), int(t) + 2).astype(np.float64)
+        light = uniform_filter(camera.to_photons(pair.mean(axis=0)), _SMOOTHING_PX, mode="nearest")
+        variance = np.maximum(camera.variance_adu(np.maximum(light, 0.0)), np.finfo(float).tiny)
+        ratios.append((pair[1] - pair[0]) ** 2 / (2 * variance))
+    return float(np.median(ratios) / _MEDIAN_CHI2)
+
+
+def noise_notes(
+    reader: MovieReader, camera: Camera, first: int, last: int, sparse: bool = False
+) -> tuple[str, ...]:
+    """Return a warning where a movie is much quieter (or, if sparse, louder) than its camera."""
+    ratio = noise_ratio(reader, camera, first, last)
+    if not (ratio < QUIET or (sparse and ratio > LOUD)):
+        return ()
+    how = f"{ratio:.2g} times" if ratio >= 0.01 else "less than a hundredth of"
+    return (
+        f"the variance of the pixels of {reader.info.name} is {how} what this camera would give: "
+        "gain, read noise or the whole camera may be another one, and then photons, errors and "
+        "SNR are wrong; compare with `hdsmlm doctor`",
+    )
 
 
 def range_notes(psf: Psf, manifest: BundleManifest) -> tuple[str, ...]:

@@ -33,7 +33,11 @@ from hdsmlm.imaging.snr import background_snr
 from hdsmlm.io.tables import read_table
 from hdsmlm.io.writing import atomic_path
 from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
-from hdsmlm.pipelines.localize_microscope import choose_microscope, settle_pixel_size
+from hdsmlm.pipelines.localize_microscope import (
+    choose_microscope,
+    noise_notes,
+    settle_pixel_size,
+)
 from hdsmlm.pipelines.predict import field_of_view, movie_sha256
 from hdsmlm.postprocessing.linking import link_blinks
 from hdsmlm.records.emitters import Emitters
@@ -50,6 +54,7 @@ NOTE_SUFFIX = ".sha256"
 MAX_DRIFT_PX = 0.5
 """Drift during the time that a blink is followed for, at most."""
 _LARGEST_STEP_PX = 1.5
+_MOSTLY_SOUND = 0.5
 """Drift from frame to frame that is looked for."""
 
 
@@ -195,6 +200,12 @@ def measure_sparse(
             f"{info.name}: none of its {len(found)} spots is beyond doubt; look at it with "
             "`hdsmlm doctor` and `hdsmlm predict`, or widen binning.sound with --set"
         )
+    if spots.sound.mean() < _MOSTLY_SOUND:
+        notes += (
+            f"only {spots.sound.sum()} of {len(found)} localized spots are beyond doubt: labels will "
+            "be few. Crowded frames, noise, or a PSF width or camera that does not fit make spots "
+            "doubtful; compare with `hdsmlm doctor`",
+        )
     candidates = Emitters.concatenate([found, more])
     sound = np.concatenate([spots.sound, np.zeros(len(more), bool)])
     order = np.argsort(candidates["frame"], kind="stable")
@@ -237,7 +248,7 @@ def measure_sparse(
         lag,
         parents,
         per_um2,
-        (*notes, *remarks),
+        (*notes, *noise_notes(reader, camera, 0, info.n_frames, sparse=True), *remarks),
     )
 
 

@@ -172,11 +172,12 @@ class Titration:
                 f"{100 * step.count_error:>+6.1f}% {step.n_scored:>7}"
             )
         low, high = self.reliable_range
+        between = f" (95 %: {low:.2g} to {high:.2g})" if low < high else ""
         least = "" if self.is_bounded else "at least "
         if self.reliable_per_um2 > 0:
             lines.append(
                 f"reliable (F1 >= {self.reliable_f1:g}) up to {least}{self.reliable_per_um2:.2g} "
-                f"emitters per um2 and frame (95 %: {low:.2g} to {high:.2g}); your movie is at "
+                f"emitters per um2 and frame{between}; your movie is at "
                 f"{self.density_per_um2:.2g}: you could image {least or 'about '}"
                 f"{self.speed_up:.1f} times faster"
             )
