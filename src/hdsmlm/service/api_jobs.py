@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from hdsmlm.service.asked import checked_job
 from hdsmlm.service.occupancy import OccupancyFile
 from hdsmlm.service.problems import Refusal
-from hdsmlm.service.rows import COLUMNS, MOST_ROWS, ROW_BYTES, RowFile
+from hdsmlm.service.rows import RowFile, rows_answer
 from hdsmlm.service.run_job import ROWS_FILE
 from hdsmlm.service.schemas import JobOut, NewJob
 from hdsmlm.service.state import Service
@@ -157,13 +157,7 @@ def show_rows(
     """Return localizations so far: float32, little-endian, row by row; up to a million a time."""
     service = _service(request)
     service.job(job_id)
-    data = RowFile(service.folders.job(job_id) / ROWS_FILE).read(start, MOST_ROWS)
-    headers = {
-        "X-Columns": ",".join(COLUMNS),
-        "X-Rows": str(len(data) // ROW_BYTES),
-        "X-Start": str(start),
-    }
-    return Response(data, media_type="application/octet-stream", headers=headers)
+    return rows_answer(RowFile(service.folders.job(job_id) / ROWS_FILE), start)
 
 
 @router.get(

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
@@ -18,6 +18,7 @@ from hdsmlm.io.tables import FORMATS as TABLE_FORMATS
 from hdsmlm.service.checking import check_movie, check_table
 from hdsmlm.service.folders import path_within
 from hdsmlm.service.problems import Refusal
+from hdsmlm.service.rows import RowFile, rows_answer
 from hdsmlm.service.schemas import MovieOut, NewMovie, NewUpload, TableOut, UploadOut
 from hdsmlm.service.state import Service
 from hdsmlm.service.store import ENDED, Movie, Table, Upload, new_identifier
@@ -293,6 +294,32 @@ def _as_uint16(frame: Any) -> tuple[Any, float, float]:
 def list_tables(request: Request) -> list[TableOut]:
     """List the uploaded tables, the newest first."""
     return [TableOut.of(table) for table in _service(request).store.all(Table)]
+
+
+@router.get(
+    "/tables/{table_id}/rows",
+    tags=["movies"],
+    response_class=Response,
+    responses={200: _BYTES},
+)
+def show_table_rows(
+    table_id: str,
+    request: Request,
+    start: Annotated[int, Query(ge=0, le=2**53, description="First row.")] = 0,
+    pixel_size_nm: Annotated[float, Query(gt=5, le=1000)] = 100.0,
+) -> Response:
+    """Return an uploaded table as ``/jobs/{job_id}/rows`` does; NaN where it has no column.
+
+    ``pixel_size_nm`` is for tables whose positions are in pixels.
+    """
+    from hdsmlm.io.tables import read_table
+
+    service = _service(request)
+    table = service.table(table_id)
+    rows = RowFile(service.folders.table(table_id) / f"rows-{pixel_size_nm:g}.bin")
+    if not rows.is_there:
+        rows.replace(read_table(Path(table.path), pixel_size_nm=pixel_size_nm))
+    return rows_answer(rows, start)
 
 
 @router.delete("/tables/{table_id}", status_code=204, tags=["movies"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hdsmlm.bundle import load_bundle
@@ -22,6 +23,7 @@ from hdsmlm.service.state import Service
 from hdsmlm.service.store import DONE, Job, new_identifier
 
 _MOST_SETTINGS = 64
+_MOST_YAML = 262_144
 
 
 class _Options(BaseModel):
@@ -224,6 +226,8 @@ def _camera(service: Service, camera: str | dict[str, Any] | None) -> Any:
     if camera is None or camera == "auto":
         return "auto"
     if isinstance(camera, dict):
+        if set(camera) == {"yaml"}:
+            camera = _parsed(camera["yaml"])
         return _microscope(service, camera).model_dump(mode="json")
     kind, colon, job_id = camera.partition(":")
     if colon and kind == "doctor":
@@ -236,6 +240,19 @@ def _camera(service: Service, camera: str | dict[str, Any] | None) -> Any:
             f"camera: there is no preset of that name; there are auto, {', '.join(preset_names())}",
         )
     return camera
+
+
+def _parsed(text: Any) -> dict[str, Any]:
+    """Return the content of a camera.yaml that came as text."""
+    try:
+        values = yaml.safe_load(text) if isinstance(text, str) and len(text) < _MOST_YAML else None
+    except yaml.YAMLError as error:
+        raise Refusal(422, f"camera: this is no YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise Refusal(
+            422, "camera: this is no camera.yaml; give the file that `hdsmlm doctor` wrote"
+        )
+    return values
 
 
 def _of_doctor(job: Job) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from fastapi import Response
 from numpy.typing import NDArray
 
 from hdsmlm.io.writing import atomic_path, writing
@@ -56,6 +57,11 @@ class RowFile:
         except FileNotFoundError:
             return 0
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the file exists."""
+        return self._path.is_file()
+
     def clear(self) -> None:
         """Begin anew."""
         with writing(self._path):
@@ -81,3 +87,14 @@ class RowFile:
         with self._path.open("rb") as stream:
             stream.seek(start * ROW_BYTES)
             return stream.read(count * ROW_BYTES)
+
+
+def rows_answer(rows: RowFile, start: int) -> Response:
+    """Return rows from ``start`` on as the body of an answer, up to a million."""
+    data = rows.read(start, MOST_ROWS)
+    headers = {
+        "X-Columns": ",".join(COLUMNS),
+        "X-Rows": str(len(data) // ROW_BYTES),
+        "X-Start": str(start),
+    }
+    return Response(data, media_type="application/octet-stream", headers=headers)

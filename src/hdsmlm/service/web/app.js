@@ -1,0 +1,337 @@
+// The page as a whole: which movie and which analysis are on show, and who is told of changes.
+
+import * as api from "./api.js";
+import { DensityView } from "./density_view.js";
+import { FilterPanel } from "./filter_panel.js";
+import { History, JobFollower, RowLoader, hasEnded, progressText, title } from "./jobs.js";
+import { MovieView } from "./movie_view.js";
+import { $, askToken, tell, wireTabs, wireTheme } from "./page.js";
+import { Picture } from "./picture.js";
+import { TABLE_FORMATS, WITH_ROWS, durationText, showResults, sizeText } from "./results_view.js";
+import { StartForm } from "./start_form.js";
+import { LocalizationTable } from "./table.js";
+import { showTitration } from "./titration_view.js";
+import { upload } from "./upload.js";
+
+const HEALTH_EVERY_MS = 10_000;
+const TRUTH_KEY = "hdsmlm-truth";
+
+const table = new LocalizationTable();
+const truth = new LocalizationTable();
+let movies = [];
+let movie = null;
+let job = null;
+let titration = null;
+let view = "movie-view";
+
+const filters = new FilterPanel(
+  table,
+  { box: $("filters"), text: $("selected"), reset: $("reset-filters") },
+  () => redrawView(),
+);
+const movieView = new MovieView({
+  canvas: $("frame"), legend: $("legend"), empty: $("movie-empty"), slider: $("frame-slider"),
+  play: $("play"), number: $("frame-number"), fps: $("fps"), contrast: $("contrast"),
+  autoContrast: $("auto-contrast"), showProbability: $("show-probability"),
+  showPoints: $("show-points"), showTruth: $("show-truth"),
+}, table, truth, filters, tell);
+const picture = new Picture(table, filters, {
+  canvas: $("picture"), empty: $("picture-empty"), text: $("picture-text"), colors: $("picture-colors"),
+  colorLow: $("color-low"), colorHigh: $("color-high"), colorCanvas: $("color-canvas"),
+  colorBy: $("color-by"), blur: $("blur"), brightness: $("brightness"), fit: $("fit"),
+  exportPixel: $("export-pixel"),
+});
+const density = new DensityView(table, filters, {
+  canvas: $("density"), empty: $("density-empty"), text: $("density-text"), colors: $("density-colors"),
+  high: $("density-high"), bar: $("density-canvas"), perFrame: $("per-frame"), cell: $("cell"),
+});
+const titrationParts = {
+  empty: $("titration-empty"), body: $("titration-body"), verdict: $("titration-verdict"),
+  canvas: $("titration-chart"), table: $("titration-table"), notes: $("titration-notes"),
+};
+const rows = new RowLoader(table, () => filters.refresh());
+const truthRows = new RowLoader(truth, () => redrawView());
+const follower = new JobFollower({
+  onJob: (now) => takeJob(now),
+  onProgress: (progress) => showProgress({ ...job, progress }),
+  onRows: (count) => rows.load(count).catch(tell),
+  onLost: () => { $("job-text").textContent = "The connection was lost; trying again…"; },
+});
+const history = new History($("history"), {
+  open: (chosen) => openJob(chosen).catch(tell),
+  remove: (chosen) => removeJob(chosen).catch(tell),
+  movieName: (of) => movies.find(({ movie_id }) => movie_id === of.movie_id)?.name ?? "",
+});
+const form = new StartForm(startJob, tell);
+const showView = wireTabs((id) => {
+  view = id;
+  redrawView();
+});
+
+function redrawView() {
+  if (view === "movie-view") movieView.redraw();
+  else if (view === "picture-view") picture.redraw();
+  else if (view === "density-view") density.redraw();
+  else if (view === "titration-view") showTitration(titration, titrationParts);
+}
+
+/** Side of a pixel: as the analysis used it, else as the movie or the reader says. */
+function pixelSize() {
+  return job?.pixel_size_nm ?? job?.summary?.pixel_size_nm ?? job?.summary?.camera?.pixel_size_nm
+    ?? movie?.pixel_size_nm ?? (Number($("pixel").value) || 100);
+}
+
+function layOut() {
+  const pixel_nm = pixelSize();
+  movieView.show(movie, pixel_nm);
+  if (!movie) return;
+  picture.setField(movie.width * pixel_nm, movie.height * pixel_nm);
+  density.setField(movie.width * pixel_nm, movie.height * pixel_nm, movie.frames);
+}
+
+async function refreshMovies(chosenId) {
+  movies = await api.movies();
+  const first = new Option(movies.length ? "choose…" : "none yet", "");
+  $("movies").replaceChildren(first, ...movies.map(({ movie_id, name, frames, height, width }) => (
+    new Option(`${name} (${frames} × ${height} × ${width})`, movie_id)
+  )));
+  $("movies").value = chosenId ?? movie?.movie_id ?? "";
+}
+
+function chooseMovie(movieId) {
+  movie = movies.find(({ movie_id }) => movie_id === movieId) ?? null;
+  $("movies").value = movie?.movie_id ?? "";
+  form.setReady(Boolean(movie));
+  $("pixel").placeholder = movie?.pixel_size_nm ? `${+movie.pixel_size_nm.toPrecision(4)} (file)` : "type it";
+  if (!movie || job?.movie_id !== movie.movie_id) closeJob();
+  layOut();
+  openTruth(movie ? JSON.parse(localStorage.getItem(TRUTH_KEY) ?? "{}")[movie.movie_id] : null);
+}
+
+async function uploadMovie(file) {
+  tell("");
+  const started = performance.now();
+  const done = await upload(file, "movie", ({ done: bytes, total, bytes_per_s, waiting }) => {
+    $("upload-bar").value = bytes / total;
+    const rate = bytes_per_s ? ` · ${sizeText(bytes_per_s)}/s · ${durationText((total - bytes) / bytes_per_s)} left` : "";
+    $("upload-text").textContent = waiting
+      ? "The connection was lost; trying again…"
+      : `${sizeText(bytes)} of ${sizeText(total)}${bytes < total ? rate : " · checking the movie"}`;
+  });
+  const seconds = (performance.now() - started) / 1000;
+  $("upload-text").textContent = `${file.name}: ${sizeText(file.size)} in ${durationText(seconds)}`;
+  await refreshMovies(done.movie_id);
+  chooseMovie(done.movie_id);
+  showView("movie-view");
+}
+
+async function uploadTruth(file) {
+  if (!movie) throw new Error("Choose the movie first to which this truth belongs.");
+  $("truth-label").firstChild.textContent = "Reading…";
+  try {
+    const { table_id } = await upload(file, "table", () => {});
+    const known = JSON.parse(localStorage.getItem(TRUTH_KEY) ?? "{}");
+    localStorage.setItem(TRUTH_KEY, JSON.stringify({ ...known, [movie.movie_id]: table_id }));
+    await openTruth(table_id);
+  } finally {
+    $("truth-label").firstChild.textContent = "Add truth…";
+  }
+}
+
+async function openTruth(tableId) {
+  truthRows.open(tableId ? `/tables/${tableId}` : null);
+  const box = $("show-truth");
+  box.disabled = !tableId;
+  box.checked = Boolean(tableId);
+  if (!tableId) return;
+  try {
+    await truthRows.load();
+  } catch (error) {
+    box.disabled = true;
+    box.checked = false;
+    if (error.status !== 404) tell(error);
+  }
+  showOutcome();
+}
+
+function closeJob() {
+  follower.stop();
+  job = titration = null;
+  history.currentId = null;
+  rows.open(null);
+  movieView.setJob(null);
+  filters.reset();
+  showProgress(null);
+  showOutcome();
+  history.draw();
+}
+
+async function openJob(chosen) {
+  tell("");
+  follower.stop();
+  job = chosen;
+  titration = null;
+  history.currentId = job.job_id;
+  if (job.movie_id && movie?.movie_id !== job.movie_id) chooseMovie(job.movie_id);
+  const source = WITH_ROWS.includes(job.kind) ? job : null;
+  rows.open(source && `/jobs/${job.job_id}`);
+  movieView.setJob(source && job.job_id);
+  filters.reset();
+  takeJob(job);
+  if (!hasEnded(job)) {
+    showView(source ? "picture-view" : "results-view");
+    await follower.follow(job.job_id);
+  } else {
+    await rows.load();
+    showView(job.kind === "titrate" && job.state === "done" ? "titration-view"
+      : source && table.length ? "picture-view" : "results-view");
+  }
+}
+
+/** Take the newest state of the job on show. */
+function takeJob(now) {
+  if (job?.job_id !== now.job_id) return;
+  job = now;
+  history.update(job);
+  layOut();
+  showProgress(job);
+  showOutcome();
+  if (hasEnded(job) && WITH_ROWS.includes(job.kind)) rows.load().catch(tell);
+  if (job.state === "done" && job.kind === "titrate" && !titration) {
+    api.titration(job.job_id).then((found) => {
+      titration = found;
+      showView("titration-view");
+    }, tell);
+  } else if (job.state === "done" && !WITH_ROWS.includes(job.kind)) showView("results-view");
+  if (job.state === "failed" && !table.length) showView("results-view");
+}
+
+function showProgress(now) {
+  const states = { waiting: "waits for its turn", running: "runs", done: "is done", failed: "failed", cancelled: "was cancelled" };
+  $("job-state").classList.toggle("failed", now?.state === "failed");
+  $("job-state").textContent = now
+    ? (now.state === "failed" && now.error) || `${title(now, movie?.name)} ${states[now.state]}`
+    : "Nothing runs.";
+  const progress = now?.progress;
+  $("job-bar").value = now?.state === "done" ? 1 : progress?.total ? progress.done / progress.total : 0;
+  const took = now?.ended && now.started ? (Date.parse(now.ended) - Date.parse(now.started)) / 1000 : null;
+  $("job-text").textContent = !now ? "" : hasEnded(now)
+    ? (took === null ? "" : `took ${durationText(took)}`)
+    : progressText(progress);
+  $("cancel").disabled = !now || hasEnded(now);
+}
+
+function showOutcome() {
+  const saveable = job && WITH_ROWS.includes(job.kind) && job.state === "done";
+  for (const button of $("tables").children) button.disabled = !saveable;
+  const known = movie && JSON.parse(localStorage.getItem(TRUTH_KEY) ?? "{}")[movie.movie_id];
+  showResults(job, { empty: $("results-empty"), body: $("results-body") }, {
+    title: (of) => title(of, movie?.name),
+    useCamera: (of) => form.useDoctor(of, movie?.name ?? "the movie"),
+    score: known && truth.length ? (of) => score(of, known).catch(tell) : null,
+    failed: tell,
+  });
+}
+
+async function startJob(wanted) {
+  tell("");
+  const started = await api.startJob({ ...wanted, movie_id: movie.movie_id });
+  history.update(started);
+  openJob(started).catch(tell);
+}
+
+async function score(of, truthId) {
+  const started = await api.startJob({
+    kind: "evaluate", movie_id: of.movie_id, truth_id: truthId, pixel_size_nm: pixelSize(), options: { job_id: of.job_id },
+  });
+  history.update(started);
+  await openJob(started);
+}
+
+async function removeJob(chosen) {
+  if (!confirm(`Delete ${title(chosen, history.movieName(chosen))} with all its results?`)) return;
+  await api.deleteJob(chosen.job_id);
+  if (chosen.job_id === job?.job_id) closeJob();
+  await history.refresh();
+}
+
+function saveBlob(blob, name) {
+  const url = URL.createObjectURL(blob);
+  api.save(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
+
+const stem = () => (movie?.name ?? "localizations").replace(/\.[^.]*$/, "");
+
+function wire() {
+  const attempt = (act) => (...given) => Promise.resolve().then(() => act(...given)).catch(tell);
+  const drop = $("drop");
+  const taken = attempt((file) => file && uploadMovie(file));
+  $("file").addEventListener("change", () => {
+    taken($("file").files[0]);
+    $("file").value = "";
+  });
+  for (const name of ["dragover", "drop"]) {
+    document.addEventListener(name, (event) => event.preventDefault()); // a miss must not leave the page
+  }
+  document.addEventListener("dragenter", () => drop.classList.add("over"));
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) drop.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    drop.classList.remove("over");
+    const files = event.dataTransfer?.files ?? [];
+    if (files.length > 1) tell("One movie at a time: drop a single file.");
+    else taken(files[0]);
+  });
+  $("movies").addEventListener("change", () => chooseMovie($("movies").value));
+  $("truth-file").addEventListener("change", attempt(async () => {
+    const [file] = $("truth-file").files;
+    if (file) await uploadTruth(file);
+    $("truth-file").value = "";
+  }));
+  $("pixel").addEventListener("change", () => { if (!job) layOut(); });
+  $("cancel").addEventListener("click", attempt(async () => takeJob(await api.cancelJob(job.job_id))));
+  $("save-png").addEventListener("click", attempt(async () => saveBlob(await picture.png(), `${stem()}.png`)));
+  $("save-tiff").addEventListener("click", attempt(() => saveBlob(picture.tiff(), `${stem()}.tif`)));
+  $("tables").append(...TABLE_FORMATS.map(([format, text, suffix]) => {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "quiet", textContent: text, disabled: true });
+    button.addEventListener("click", attempt(() => api.download(api.tablePath(job.job_id, format), stem() + suffix)));
+    return button;
+  }));
+}
+
+async function watchServer() {
+  try {
+    const { worker, queue, version } = await api.health();
+    const waiting = queue.waiting ? `, ${queue.waiting} waiting` : "";
+    $("server").textContent = !worker.alive ? "worker is not running" : queue.running ? `working${waiting}` : `ready · ${version}`;
+    $("server").className = worker.alive ? "pill good" : "pill bad";
+    if (!form.models.length) await begin();
+  } catch (error) {
+    $("server").textContent = "no connection";
+    $("server").className = "pill bad";
+    $("server").title = error.message;
+  }
+  setTimeout(watchServer, HEALTH_EVERY_MS);
+}
+
+async function begin() {
+  await Promise.all([form.load(), refreshMovies(), history.refresh()]);
+  history.draw();
+  const running = history.jobs.find((one) => !hasEnded(one));
+  if (running && !job) openJob(running).catch(tell);
+  else if (movies.length && !movie) chooseMovie(movies[0].movie_id);
+}
+
+api.onTokenNeeded(askToken);
+wireTheme(() => {
+  filters.draw();
+  redrawView();
+});
+wire();
+watchServer();
+
+/** For tests and measurements from the browser's console. */
+globalThis.hdsmlm = { table, filters, picture, rows, layOut };

@@ -1,0 +1,71 @@
+// Which rows are shown: bounds on columns, and what a slider offers for a column.
+
+/** What can be filtered: label, unit, scale of its slider. */
+export const FILTERS = [
+  { column: "photons", label: "Photons", unit: "", scale: "log" },
+  { column: "uncertainty_xy_nm", label: "Uncertainty", unit: "nm", scale: "log" },
+  { column: "probability", label: "Probability", unit: "", scale: "linear" },
+  { column: "background", label: "Background", unit: "ph/px", scale: "linear" },
+  { column: "z_nm", label: "Depth z", unit: "nm", scale: "linear" },
+  { column: "frame", label: "Counts per frame", unit: "", scale: "linear" },
+];
+
+/**
+ * Mark the rows within all bounds in `mask` (1 = shown) and return how many there are.
+ * bounds: [{column, low, high}], both ends included. A row without a value (NaN) is kept: a bound
+ * says nothing about what was not measured.
+ */
+export function select(table, bounds, mask) {
+  const n = table.length;
+  mask.fill(1, 0, n);
+  for (const { column, low, high } of bounds) {
+    const values = table.columns[column];
+    if (low > -Infinity && high < Infinity) {
+      for (let i = 0; i < n; i++) mask[i] &= !(values[i] < low) & !(values[i] > high);
+    } else if (low > -Infinity) {
+      for (let i = 0; i < n; i++) mask[i] &= !(values[i] < low);
+    } else if (high < Infinity) {
+      for (let i = 0; i < n; i++) mask[i] &= !(values[i] > high);
+    }
+  }
+  let count = 0;
+  for (let i = 0; i < n; i++) count += mask[i];
+  return count;
+}
+
+/** The q-quantiles of a column without NaN, from at most `most` rows spread over it. */
+export function quantiles(values, qs, most = 20_000) {
+  const step = Math.max(1, Math.floor(values.length / most));
+  const sample = [];
+  for (let i = 0; i < values.length; i += step) {
+    if (Number.isFinite(values[i])) sample.push(values[i]);
+  }
+  if (!sample.length) return qs.map(() => NaN);
+  const sorted = Float64Array.from(sample).sort();
+  return qs.map((q) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))]);
+}
+
+/** Range of a slider: nearly all rows lie in it; the ends stand for "no bound". */
+export function sliderRange(values, scale) {
+  const [low, high] = quantiles(values, [0.002, 0.998]);
+  if (!Number.isFinite(low)) return null;
+  if (scale === "log") {
+    const from = Math.max(low, high * 1e-4, 1e-6);
+    return { low: from * 0.98, high: Math.max(high, from) * 1.02, scale };
+  }
+  const pad = (high - low || Math.abs(high) || 1) * 0.01;
+  return { low: low - pad, high: high + pad, scale };
+}
+
+/** Value at a fraction 0..1 of a range, and back. */
+export function valueAt(range, fraction) {
+  if (range.scale === "log") return range.low * (range.high / range.low) ** fraction;
+  return range.low + fraction * (range.high - range.low);
+}
+
+export function fractionAt(range, value) {
+  if (range.scale === "log") {
+    return Math.log(Math.max(value, 1e-12) / range.low) / Math.log(range.high / range.low);
+  }
+  return (value - range.low) / (range.high - range.low);
+}
