@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -370,6 +370,11 @@ class CountMapFile:
         """Close the file."""
         if self._tif is not None:
             self._tif.close()
+
+    def __del__(self) -> None:
+        # A file that nobody holds any more has no one left to close it.
+        with suppress(AttributeError, OSError):
+            self.close()
 
     def __enter__(self) -> CountMapFile:
         return self
