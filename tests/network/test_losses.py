@@ -80,6 +80,30 @@ def test_gradient_agrees_with_finite_differences():
         assert gradient[where] == pytest.approx((up - down) / 2e-5, abs=2e-6, rel=1e-3)
 
 
+def test_parts_of_a_batch_with_common_sums_are_the_batch():
+    """Loss and gradient of the whole, though one part is nearly all ignored: ratios of sums."""
+    config = LossConfig(tversky_weight=0.4, focal_exponent=0.75, class_weights=(1, 2, 3, 4))
+    classes, logits, weights = _case(5)
+    weights[1] *= np.random.default_rng(1).random(weights[1].shape) < 0.05
+    whole = float(HybridTversky(config)(classes, _softmax(logits), weights))
+    sums = {}
+    for row in (0, 1):
+        part = slice(row, row + 1)
+        probe = HybridTversky(config, total=lambda own, row=row: sums.setdefault(row, own))
+        probe(classes[part], _softmax(logits[part]), weights[part])
+    gradient = []
+    for row in (0, 1):
+        part = slice(row, row + 1)
+        tensor = torch.tensor(logits[part], requires_grad=True, device=keras.ops.zeros(1).device)
+        loss = HybridTversky(config, total=lambda own, other=sums[1 - row]: own + other)
+        value = loss(classes[part], keras.ops.softmax(tensor), weights[part])
+        value.backward()
+        assert float(value.detach()) == pytest.approx(whole, rel=1e-6)
+        gradient.append(tensor.grad.cpu().numpy())
+    expected = _gradient(classes, logits, weights, config)
+    np.testing.assert_allclose(np.concatenate(gradient), expected, rtol=1e-4, atol=1e-8)
+
+
 def test_perfect_prediction_costs_nothing():
     classes, _, weights = _case(4)
     loss = HybridTversky(LossConfig(tversky_weight=0.5))(classes, np.eye(4)[classes], weights)

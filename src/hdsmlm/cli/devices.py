@@ -64,8 +64,8 @@ def _say_fit(path: str, states: tuple) -> None:
     on_each = f" on each of {devices} devices" if devices > 1 else ""
     typer.echo(
         f"{path}: {_gib(estimate.total_bytes)}{on_each} (state "
-        f"{_gib(estimate.state_bytes)}, activations {_gib(estimate.activation_bytes)}, work {_gib(estimate.work_bytes)}, runtime "
-        f"{_gib(estimate.runtime_bytes)})"
+        f"{_gib(estimate.state_bytes)}, activations {_gib(estimate.activation_bytes)}, "
+        f"work {_gib(estimate.work_bytes)}, runtime {_gib(estimate.runtime_bytes)})"
     )
     placement = place(Need(estimate.total_bytes, devices=devices), states)
     titles = {state.device.name: state.device.title for state in states}

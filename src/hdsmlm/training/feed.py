@@ -38,6 +38,9 @@ def draw_group(config: RunConfig, group: int) -> Patches:
 class SampleFeed:
     """Endless batches from a given step on, drawn ahead by worker processes.
 
+    Use it as a context manager; ``wait_s`` are the seconds spent waiting for samples since the last
+    :meth:`reset_clock`.
+
     Parameters
     ----------
     config : RunConfig
@@ -50,9 +53,6 @@ class SampleFeed:
         Processes that share each batch. Each draws every n-th group of scenes and they deal out the
         patches among them: all draw, nothing is drawn twice, and the parts of a batch together are
         the batch of one process.
-
-    Use it as a context manager; ``wait_s`` are the seconds spent waiting for samples since the last
-    :meth:`reset_clock`.
     """
 
     def __init__(

@@ -34,6 +34,8 @@ from hdsmlm.training.parallel import check_enough
 
 PEER_LOST = 3
 """Exit code of a process that only follows another one that was lost."""
+READY = "ready"
+"""First message of a process: it goes to the meeting; any other one is its error."""
 _PATIENCE = timedelta(hours=24)
 """Longest wait of a rank for another one: rank 0 validates meanwhile. Nobody waits for the dead."""
 _END_S = 30.0
@@ -175,26 +177,33 @@ class TorchProcesses(TorchRank):
         with tempfile.TemporaryDirectory(prefix="hdsmlm-") as folder:
             meeting = Meeting(folder, self.ranks, threads, self._gpus)
             over = threading.Event()
+            self._others = []
             try:
-                self._others = [
-                    _Other.start(rank, meeting, config, first_step) for rank in range(1, self.ranks)
-                ]
+                for rank in range(1, self.ranks):
+                    self._others.append(_Other.start(rank, meeting, config, first_step))
+                for other in self._others:
+                    other.wait_until_ready()
                 if self._gpus:
                     _watch(self._others, over)
-                with self.joined(meeting, model):
+                with self._cause_told(), self.joined(meeting, model):
                     yield
-            except (ReplicaError, RuntimeError) as error:
-                cause = lost(self._others, _CAUSE_S)
-                if cause is None:
-                    raise
-                raise ReplicaError(cause) from error
-            else:
                 for other in self._others:
                     other.process.join(_END_S)
             finally:
                 over.set()
                 for other in self._others:
                     other.end()
+
+    @contextmanager
+    def _cause_told(self) -> Iterator[None]:
+        """Say of an error which of the other processes is behind it, where one is."""
+        try:
+            yield
+        except (ReplicaError, RuntimeError) as error:
+            cause = lost(self._others, _CAUSE_S)
+            if cause is None:
+                raise
+            raise ReplicaError(cause) from error
 
 
 @dataclass(frozen=True)
@@ -204,29 +213,51 @@ class _Other:
     rank: int
     ranks: int
     process: Any
-    errors: Connection
+    messages: Connection
 
     @classmethod
     def start(cls, rank: int, meeting: Meeting, config: RunConfig, first_step: int) -> _Other:
         from hdsmlm.training.replica import follow
 
         context = multiprocessing.get_context("spawn")
-        errors, own = context.Pipe(duplex=False)
+        messages, own = context.Pipe(duplex=False)
         process = context.Process(
             target=follow, args=(rank, meeting, config, first_step, own), name=f"rank{rank}"
         )
         process.start()
         own.close()
-        return cls(rank, meeting.ranks, process, errors)
+        return cls(rank, meeting.ranks, process, messages)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it goes to the meeting; who waits there for a dead one waits for ever.
+
+        Raises
+        ------
+        ReplicaError
+            When it ends before.
+        """
+        while not self.messages.poll(0.1):
+            if self.process.exitcode is not None:
+                break
+        message = self._message()
+        if message != READY:
+            self.process.join(_CAUSE_S)
+            raise ReplicaError(self._ended(message))
 
     def cause(self) -> str | None:
         """Return how it ended, unless it lives, ended well, or only followed another one."""
-        code = self.process.exitcode
-        if code in (None, 0, PEER_LOST):
+        if self.process.exitcode in (None, 0, PEER_LOST):
             return None
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return self._ended(self._message())
+
+    def _message(self) -> str:
         with suppress(EOFError):  # it ended before it could say why
-            how = self.errors.recv() if self.errors.poll() else how
+            return str(self.messages.recv()) if self.messages.poll() else ""
+        return ""
+
+    def _ended(self, words: str) -> str:
+        code = self.process.exitcode or 0
+        how = words or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
         return f"process {self.rank + 1} of {self.ranks} that trained this model ended: {how}"
 
     def end(self) -> None:
@@ -234,7 +265,7 @@ class _Other:
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
-        self.errors.close()
+        self.messages.close()
 
 
 def lost(others: Sequence[_Other], within_s: float) -> str | None:

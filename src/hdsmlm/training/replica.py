@@ -18,11 +18,11 @@ from hdsmlm.errors import HdsmlmError, ReplicaError
 from hdsmlm.training.feed import SampleFeed
 from hdsmlm.training.loop import Follower, fit, n_samplers
 from hdsmlm.training.model import compile_model
-from hdsmlm.training.processes import PEER_LOST, Meeting, TorchRank
+from hdsmlm.training.processes import PEER_LOST, READY, Meeting, TorchRank
 
 
 def follow(
-    rank: int, meeting: Meeting, config: RunConfig, first_step: int, errors: Connection
+    rank: int, meeting: Meeting, config: RunConfig, first_step: int, owner: Connection
 ) -> None:
     """Train as one of several processes until rank 0 says stop; ends with rank 0, even if killed.
 
@@ -36,8 +36,8 @@ def follow(
         The run.
     first_step : int
         Optimizer step of the first batch.
-    errors : Connection
-        Takes the error of this process, in words.
+    owner : Connection
+        Hears that this process is ready, or its error, in words.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches rank 0 too
     threading.Thread(target=_end_with_parent, args=(meeting.folder,), daemon=True).start()
@@ -49,6 +49,7 @@ def follow(
         follower = Follower(replicas)
         signal.signal(signal.SIGTERM, follower.ask_to_stop)
         workers = n_samplers(config.training.workers, replicas.ranks)
+        owner.send(READY)
         with (
             replicas.joined(meeting, model),
             SampleFeed(config, first_step, workers, replicas) as feed,
@@ -59,7 +60,7 @@ def follow(
     except Exception as error:
         if not isinstance(error, HdsmlmError):
             traceback.print_exc()
-        errors.send(traceback.format_exception_only(error)[-1].strip())
+        owner.send(traceback.format_exception_only(error)[-1].strip())
         sys.exit(1)
 
 
