@@ -59,7 +59,7 @@ def test_a_psf_outside_the_trained_range_is_said() -> None:
 @pytest.mark.parametrize("kind", ["emccd", "scmos", "ideal"])
 @pytest.mark.parametrize("background", [2.0, 50.0])
 def test_the_noise_of_a_movie_is_that_of_its_camera_and_of_no_other(kind, background) -> None:
-    """The median of 8 x 64² pixels is precise to 2 %; what the law of the noise is moves it more."""
+    """The median of 8 x 64² pixels is precise to 2 %; the law of the noise moves it more."""
     cameras = {
         "emccd": EmccdCamera(0.9, 300.0, 74.4, 0.002, 45.0, 100.0),
         "scmos": ScmosCamera(0.8, gain_adu_per_e=2.0, offset_adu=100.0, variance_adu2=10.0),

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from mlflow.tracking import MlflowClient
 
 from hdsmlm.bundle import load_bundle
+from hdsmlm.tracking.mlflow_tracker import DATABASE
 from hdsmlm.training.checkpoint import FILE
 
 TINY = {
@@ -40,9 +42,11 @@ def _config(folder: Path, **changes) -> Path:
     return path
 
 
-def _train(config: Path, out: Path, *options: str) -> subprocess.CompletedProcess:
+def _train(
+    config: Path, out: Path, *options: str, record: tuple[str, ...] = ("--no-tracking",)
+) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [*COMMAND, "train", str(config), "--out", str(out), "--no-tracking", *options],
+        [*COMMAND, "train", str(config), "--out", str(out), *record, *options],
         env={**os.environ, "KERAS_BACKEND": "torch"},
         capture_output=True,
         text=True,
@@ -74,12 +78,17 @@ def test_killed_run_resumes_to_the_same_state_and_ends_with_a_bundle(tmp_path):
 
     resumed = _train(config, killed)
     assert resumed.returncode == 0, resumed.stderr
-    whole = _train(config, tmp_path / "whole")
+    whole = _train(config, tmp_path / "whole", record=("--tracking", str(tmp_path / "record")))
     assert whole.returncode == 0, whole.stderr
     first, second = _weights(killed / FILE), _weights(tmp_path / "whole" / FILE)
     assert first.keys() == second.keys()
     for name in first:
         np.testing.assert_allclose(first[name], second[name], rtol=1e-3, atol=1e-5)
+
+    record = MlflowClient(f"sqlite:///{tmp_path / 'record' / DATABASE}")
+    (model,) = record.search_model_versions("name = 'tiny'")
+    registered = load_bundle(Path(model.source.removeprefix("file://")))
+    assert registered.sha256 == load_bundle(tmp_path / "whole" / "bundle").sha256
 
     bundle = load_bundle(killed / "bundle")
     assert bundle.manifest.name == "tiny"

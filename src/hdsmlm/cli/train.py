@@ -69,6 +69,7 @@ def command(
         max_minutes=max_minutes,
         tracking=None if no_tracking else (tracking or out.parent / "tracking"),
         overwrite=overwrite,
+        register=True,
     )
     if request.config.data.binned:
         _tell_gaps(request.config)

@@ -202,9 +202,9 @@ def measure_sparse(
         )
     if spots.sound.mean() < _MOSTLY_SOUND:
         notes += (
-            f"only {spots.sound.sum()} of {len(found)} localized spots are beyond doubt: labels will "
-            "be few. Crowded frames, noise, or a PSF width or camera that does not fit make spots "
-            "doubtful; compare with `hdsmlm doctor`",
+            f"only {spots.sound.sum()} of {len(found)} localized spots are beyond doubt: labels "
+            "will be few. Crowded frames, noise, or a PSF width or camera that does not fit make "
+            "spots doubtful; compare with `hdsmlm doctor`",
         )
     candidates = Emitters.concatenate([found, more])
     sound = np.concatenate([spots.sound, np.zeros(len(more), bool)])

@@ -22,7 +22,7 @@ from hdsmlm.io.writing import atomic_path, output_folder
 from hdsmlm.pipelines.finish import finish_run
 from hdsmlm.pipelines.validation import Network, ValidationSet, draw_validation
 from hdsmlm.records.events import Event, Listener, silent
-from hdsmlm.tracking.mlflow_tracker import MlflowTracker
+from hdsmlm.tracking.mlflow_tracker import MlflowTracker, register_bundle
 from hdsmlm.tracking.tracker import NullTracker, Tracker
 from hdsmlm.training.feed import VALIDATION_SEED
 from hdsmlm.training.parallel import open_replicas
@@ -59,6 +59,8 @@ class RunRequest:
         Folder of the MLflow record; None keeps none.
     overwrite : bool
         Delete the run that the folder holds.
+    register : bool
+        Put the finished model into the record's registry, under the name of the run.
     """
 
     config: RunConfig
@@ -66,6 +68,7 @@ class RunRequest:
     max_minutes: float | None = None
     tracking: Path | None = None
     overwrite: bool = False
+    register: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ def run_training(request: RunRequest, listener: Listener = silent) -> RunResult:
             network = trainer.finished(outcome)
             bundle = finish_run(trainer, network, folder / BUNDLE, sources, listener)
             _record_bundle(tracker, bundle, outcome.progress.step)
+            if request.register and request.tracking is not None:
+                register_bundle(request.tracking, config.name, tracker.run_id)
         complete = outcome.complete
     finally:
         _write_history(folder, trainer)
@@ -175,7 +180,8 @@ def _open_tracker(request: RunRequest, run_id: str) -> Tracker:
 
 def _record_bundle(tracker: Tracker, bundle: Bundle, step: int) -> None:
     headline = bundle.manifest.scores["headline_tier1"]
-    tracker.log_metrics({f"test_{name}": value for name, value in headline.items()}, step)
+    known = {f"test_{name}": value for name, value in headline.items() if value is not None}
+    tracker.log_metrics(known, step)
     tracker.log_file(bundle.folder, "bundle")
 
 
