@@ -1,5 +1,7 @@
 // From localizations to pixels: counts, smoothing, brightness, colour.
 
+const WIDE_PX = 2;
+
 /**
  * Count the selected rows in a grid of width × height pixels of `pixel_nm`, whose corner lies at
  * (x0_nm, y0_nm). With `shade` {values, low, high} also the sum of the colour value (0..1) per pixel.
@@ -65,9 +67,43 @@ export function boxRadii(sigma) {
   }
 }
 
-/** Smooth in place by about a Gaussian of `sigma` pixels; light that leaves the grid is lost. */
+/** Weights 0, 1, 2, ... pixels away of a Gaussian of `sigma` pixels; over both sides they sum to 1. */
+export function gaussianWeights(sigma) {
+  const weights = [];
+  for (let k = 0; k <= Math.ceil(3 * sigma); k++) weights.push(Math.exp(-(k * k) / (2 * sigma * sigma)));
+  const sum = 2 * weights.reduce((a, b) => a + b) - weights[0];
+  return weights.map((weight) => weight / sum);
+}
+
+/** Spread the lit pixels along one direction; the dark ones, which are the most, cost nothing. */
+function spread(source, target, width, height, weights, isRow) {
+  target.fill(0);
+  const reach = weights.length - 1;
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const value = source[y * width + x];
+      if (value === 0) continue;
+      const [at, length, step] = isRow ? [x, width, 1] : [y, height, width];
+      const base = y * width + x;
+      for (let k = -Math.min(reach, at); k <= Math.min(reach, length - 1 - at); k++) {
+        target[base + k * step] += value * weights[k < 0 ? -k : k];
+      }
+    }
+  }
+}
+
+/**
+ * Smooth in place by a Gaussian of `sigma` pixels, wide ones by three box filters instead; light
+ * that leaves the grid is lost.
+ */
 export function smooth(values, width, height, sigma) {
   const scratch = new Float32Array(values.length);
+  if (sigma < WIDE_PX) {
+    const weights = gaussianWeights(sigma);
+    spread(values, scratch, width, height, weights, true);
+    spread(scratch, values, width, height, weights, false);
+    return values;
+  }
   for (const radius of boxRadii(sigma)) {
     if (!radius) continue;
     for (let row = 0; row < height; row++) boxLine(values, scratch, row * width, 1, width, radius);

@@ -71,14 +71,15 @@ export class FilterPanel {
     for (const row of this.rows) {
       if (!row.range) {
         row.canvas.getContext("2d").clearRect(0, 0, row.canvas.width, row.canvas.height);
-        row.output.textContent = "not in this table";
+        row.output.textContent = this.table.length ? "not in this table" : "";
         continue;
       }
       drawHistogram(row.canvas, { ...row, colors });
       const unit = row.filter.unit ? ` ${row.filter.unit}` : "";
       const from = shortNumber(row.low > -Infinity ? row.low : valueAt(row.range, 0));
-      const to = shortNumber(row.high < Infinity ? row.high : valueAt(row.range, 1));
-      const name = row.filter.column === "frame" ? "frames " : "";
+      const isFrame = row.filter.column === "frame";
+      const to = shortNumber(row.high < Infinity ? row.high : valueAt(row.range, 1) - Number(isFrame));
+      const name = isFrame ? "frames " : "";
       row.output.textContent = `${name}${from} to ${to}${unit}`;
       row.slider.say(`${from}${unit}`, `${to}${unit}`);
     }

@@ -7,7 +7,7 @@ export const FILTERS = [
   { column: "probability", label: "Probability", unit: "", scale: "linear" },
   { column: "background", label: "Background", unit: "ph/px", scale: "linear" },
   { column: "z_nm", label: "Depth z", unit: "nm", scale: "linear" },
-  { column: "frame", label: "Counts per frame", unit: "", scale: "linear" },
+  { column: "frame", label: "Counts per frame", unit: "", scale: "frames" },
 ];
 
 /**
@@ -33,12 +33,15 @@ export function select(table, bounds, mask) {
   return count;
 }
 
-/** The q-quantiles of a column without NaN, from at most `most` rows spread over it. */
-export function quantiles(values, qs, most = 20_000) {
+/**
+ * The q-quantiles of a column without NaN, from at most `most` rows spread over it; with a mask of
+ * those with mask 1.
+ */
+export function quantiles(values, qs, mask = null, most = 20_000) {
   const step = Math.max(1, Math.floor(values.length / most));
   const sample = [];
   for (let i = 0; i < values.length; i += step) {
-    if (Number.isFinite(values[i])) sample.push(values[i]);
+    if (Number.isFinite(values[i]) && (!mask || mask[i])) sample.push(values[i]);
   }
   if (!sample.length) return qs.map(() => NaN);
   const sorted = Float64Array.from(sample).sort();
@@ -47,14 +50,18 @@ export function quantiles(values, qs, most = 20_000) {
 
 /** Range of a slider: nearly all rows lie in it; the ends stand for "no bound". */
 export function sliderRange(values, scale) {
+  if (scale === "frames") {
+    const last = values.reduce((most, frame) => Math.max(most, frame), 0);
+    return { low: 0, high: last + 1, scale: "linear" };
+  }
   const [low, high] = quantiles(values, [0.002, 0.998]);
   if (!Number.isFinite(low)) return null;
   if (scale === "log") {
     const from = Math.max(low, high * 1e-4, 1e-6);
     return { low: from * 0.98, high: Math.max(high, from) * 1.02, scale };
   }
-  const pad = (high - low || Math.abs(high) || 1) * 0.01;
-  return { low: low - pad, high: high + pad, scale };
+  const pad = (high - low || Math.abs(high) || 1) * 1e-4; // the largest value belongs to the last bin
+  return { low: low - pad, high: high + pad, scale: "linear" };
 }
 
 /** Value at a fraction 0..1 of a range, and back. */

@@ -25,9 +25,10 @@ export function title(job, movieName) {
 
 /** Progress in words: stage, count, rate, time left. */
 export function progressText(progress) {
-  if (!progress) return "";
+  if (!progress) return "Getting ready…";
   const unit = progress.unit ? ` ${progress.unit}` : "";
   const parts = [`${STAGES[progress.stage] ?? progress.stage}: ${progress.done} of ${progress.total}${unit}`];
+  if (progress.done >= progress.total) return `${parts[0]} · the next step is being prepared`;
   if (progress.rate) parts.push(`${+progress.rate.toPrecision(3)}${unit}/s`);
   if (progress.left_s !== null && progress.left_s > 0) parts.push(`about ${durationText(progress.left_s)} left`);
   return parts.join(" · ");
@@ -67,7 +68,7 @@ export class RowLoader {
     this.table = table;
     this.changed = changed;
     this.source = null;
-    this.busy = false;
+    this.running = null;
     this.again = false;
   }
 
@@ -79,20 +80,17 @@ export class RowLoader {
   }
 
   /** Load what is there by now; `rows` is how many the server says there are. */
-  async load(rows = Infinity) {
-    if (this.busy) {
-      this.again = true;
-      return;
-    }
-    this.busy = true;
-    try {
-      do {
-        this.again = false;
-        await this._load(rows);
-      } while (this.again);
-    } finally {
-      this.busy = false;
-    }
+  load(rows = Infinity) {
+    this.again = Boolean(this.running);
+    this.running ??= this._loadAll(rows).finally(() => { this.running = null; });
+    return this.running;
+  }
+
+  async _loadAll(rows) {
+    do {
+      this.again = false;
+      await this._load(rows);
+    } while (this.again);
   }
 
   async _load(rows) {
@@ -179,5 +177,5 @@ function when(job) {
   const made = new Date(job.created);
   const text = made.toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
   const rows = job.summary?.localizations ?? job.rows;
-  return rows ? `${text} · ${new Intl.NumberFormat("en").format(rows)} localizations` : text;
+  return rows ? `${text} · ${new Intl.NumberFormat("en").format(rows)} found` : text;
 }

@@ -100,7 +100,7 @@ export class Picture {
     const column = this.parts.colorBy.value;
     if (column === "none" || !this.table.length) return null;
     const values = this.table.column(column);
-    const [low, high] = quantiles(values, column === "frame" ? [0, 1] : [0.02, 0.98]);
+    const [low, high] = quantiles(values, column === "frame" ? [0, 1] : [0.02, 0.98], this.filters.mask);
     return Number.isFinite(low) ? { column, values, low, high } : null;
   }
 

@@ -6,7 +6,7 @@ import { shortNumber } from "./filter_panel.js";
 const LABELS = {
   localizations: "localizations", emitters: "emitters", blinks: "blinks", frames: "frames",
   density_per_um2: "per µm² and frame", median_photons: "photons (median)",
-  median_uncertainty_nm: "nm uncertainty (median)", flagged: "rows with a doubt", seconds: "seconds",
+  median_uncertainty_nm: "nm uncertainty (median)", flagged: "flagged rows", seconds: "seconds",
   f1: "F1", knn_f1: "F1 (nearest neighbours)", recall: "recall", precision: "precision",
   rmse_nm: "nm error (RMSE)", jaccard: "Jaccard", pixel_size_nm: "nm per pixel", sigma_px: "px PSF width",
   gain_adu_per_e: "grey values per electron", baseline_adu: "baseline in grey values",
@@ -78,6 +78,7 @@ export async function showResults(job, parts, actions) {
     grid.append(box);
   }
   if (grid.childElementCount) pieces.push(grid);
+  if (job.summary?.scores?.length) pieces.push(scoreTable(job.summary.scores));
   if (job.summary?.notes?.length) {
     const notes = element("ul", undefined, "notes");
     notes.append(...job.summary.notes.map((note) => element("li", note)));
@@ -100,6 +101,31 @@ export async function showResults(job, parts, actions) {
   } catch (error) {
     actions.failed(error);
   }
+}
+
+const SCORES = [
+  ["metric", "score"], ["f1", "F1"], ["chance_f1", "by chance"], ["recall", "recall"],
+  ["precision", "precision"], ["jaccard", "Jaccard"], ["rmse_nm", "error in nm"],
+];
+
+function scoreTable(scores) {
+  const table = element("table");
+  const head = table.createTHead().insertRow();
+  for (const [, text] of SCORES) {
+    const cell = element("th", text);
+    cell.scope = "col";
+    head.append(cell);
+  }
+  const body = table.createTBody();
+  for (const score of scores) {
+    const row = body.insertRow();
+    for (const [name] of SCORES) {
+      const value = score[name];
+      row.insertCell().textContent = typeof value === "string" ? value
+        : typeof value !== "number" ? "–" : name === "rmse_nm" ? value.toFixed(1) : value.toFixed(3);
+    }
+  }
+  return table;
 }
 
 function list(job, files, actions) {

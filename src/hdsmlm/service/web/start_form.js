@@ -83,7 +83,7 @@ export class StartForm {
   }
 
   _listCameras(chosen) {
-    const options = [new Option("estimate from the movie", "auto")];
+    const options = [new Option("from the movie (auto)", "auto")];
     for (const { name } of this.cameras) if (name !== "auto") options.push(new Option(name, name));
     if (this.doctor) options.push(new Option(`found in ${this.doctor.name}`, `doctor:${this.doctor.id}`));
     options.push(new Option(this.yaml ? this.yaml.name : "from a file (camera.yaml)…", FILE));
