@@ -10,7 +10,7 @@ from typing import Any
 
 import hdsmlm.errors
 from hdsmlm.config.service import LimitsConfig
-from hdsmlm.errors import HdsmlmError, MissingExtraError
+from hdsmlm.errors import HdsmlmError, MissingExtraError, MovieError
 
 _context: Any = get_context("forkserver" if os.name == "posix" else "spawn")
 
@@ -76,11 +76,16 @@ def _child(channel: Connection, memory_bytes: int, work: Any, arguments: Any) ->
     except MissingExtraError as error:
         channel.send(("HdsmlmError", str(error)))
     except HdsmlmError as error:
-        channel.send((type(error).__name__, str(error)))
+        channel.send((_plain_class(error), str(error)))
     except MemoryError:
         channel.send(("HdsmlmError", "it takes more memory than this server gives; is it damaged?"))
     except Exception as error:
         channel.send(("HdsmlmError", f"it cannot be read ({type(error).__name__})"))
+
+
+def _plain_class(error: HdsmlmError) -> str:
+    """Return the name of the nearest class that is made from a message alone."""
+    return "MovieError" if isinstance(error, MovieError) else type(error).__name__
 
 
 def _bound_memory(more_bytes: int) -> None:
