@@ -60,6 +60,7 @@ def _weights(checkpoint: Path) -> dict[str, np.ndarray]:
         return {name: archive[name] for name in archive.files if name != "progress"}
 
 
+@pytest.mark.filterwarnings("ignore")  # of MLflow and SQLAlchemy
 def test_killed_run_resumes_to_the_same_state_and_ends_with_a_bundle(tmp_path):
     config = _config(tmp_path)
     killed = tmp_path / "killed"
