@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from hdsmlm.cli.predict import Engine, PrecisionChoice, frame_range
+from hdsmlm.cli.remote import Server
 
 
 class FitChoice(StrEnum):
@@ -80,6 +81,7 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the tables that are there.")
     ] = False,
+    server: Server = None,
 ) -> None:
     """Localize the emitters of a movie: predict, decode, fit.
 
@@ -89,6 +91,23 @@ def command(
     from hdsmlm.cli.progress import progress_bar
     from hdsmlm.config.base import parse_assignments, parse_section, set_field
     from hdsmlm.config.localize import LocalizeConfig
+
+    if server is not None:
+        from hdsmlm.cli import remote
+
+        remote.require_unset(alternatives=alternatives, threads=threads)
+        options = {
+            "fit": fit.value,
+            "engine": engine.value,
+            "precision": precision.value,
+            "sigma_px": sigma_px,
+            "allow_truncated": allow_truncated,
+            "set": parse_assignments(set_ or []),
+            **frame_range(frames),
+        }
+        asked = remote.Asked(movie, model, camera, pixel_size_nm, options, overwrite)
+        remote.localize(server, asked, out, blinks)
+        return
     from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
 
     prediction: dict[str, Any] = {

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hdsmlm.cli.remote import Server
+
 
 class Engine(StrEnum):
     """Who runs the network."""
@@ -89,12 +91,32 @@ def command(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the results in the output folder.")
     ] = False,
+    server: Server = None,
 ) -> None:
     """Find and count the emitters in every frame of a movie.
 
     Writes emitters.csv, the count map, overlay pictures and a summary. A stopped run goes on when
     the same command is given again.
     """
+    is_number = normalization_window.isdecimal()
+    window = int(normalization_window) if is_number else normalization_window
+    if server is not None:
+        from hdsmlm.cli import remote
+
+        remote.require_unset(tile=tile, chunk=chunk, threads=threads)
+        options = {
+            "engine": engine.value,
+            "precision": precision.value,
+            "threshold": threshold,
+            "count_map": count_map.value,
+            "overlays": overlays,
+            "normalization_window": window,
+            "allow_truncated": allow_truncated,
+            **frame_range(frames),
+        }
+        asked = remote.Asked(movie, model, None, pixel_size_nm, options, overwrite)
+        remote.predict(server, asked, out)
+        return
     from hdsmlm.bundle import load_bundle
     from hdsmlm.cli.progress import progress_bar
     from hdsmlm.config.base import parse_section
@@ -108,9 +130,7 @@ def command(
         "overlay_frames": overlays,
         "pixel_size_nm": pixel_size_nm,
         "threads": threads,
-        "normalization_window": (
-            int(normalization_window) if normalization_window.isdecimal() else normalization_window
-        ),
+        "normalization_window": window,
         **frame_range(frames),
     }
     if tile is not None:

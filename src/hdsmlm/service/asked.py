@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -52,7 +52,7 @@ class PredictOptions(_Network):
 
     count_map: Literal["tif", "none"] = "tif"
     overlays: int = Field(6, ge=0, le=100)
-    normalization_window: Literal["auto", "whole"] = "auto"
+    normalization_window: Annotated[int, Field(ge=10)] | Literal["auto", "whole"] = "auto"
 
 
 class DoctorOptions(_Options):
