@@ -3,7 +3,7 @@
 import * as api from "./api.js";
 import { DensityView } from "./density_view.js";
 import { FilterPanel } from "./filter_panel.js";
-import { History, JobFollower, RowLoader, hasEnded, progressText, title } from "./jobs.js";
+import { History, JobFollower, KINDS, RowLoader, hasEnded, progressText, title } from "./jobs.js";
 import { MovieView } from "./movie_view.js";
 import { $, askToken, tell, wireTabs, wireTheme } from "./page.js";
 import { Picture } from "./picture.js";
@@ -13,7 +13,7 @@ import { LocalizationTable } from "./table.js";
 import { showTitration } from "./titration_view.js";
 import { upload } from "./upload.js";
 
-const HEALTH_EVERY_MS = 10_000;
+const HEALTH_EVERY_MS = 8_000;
 const TRUTH_KEY = "hdsmlm-truth";
 
 const table = new LocalizationTable();
@@ -111,18 +111,24 @@ function chooseMovie(movieId) {
 async function uploadMovie(file) {
   tell("");
   const started = performance.now();
-  const done = await upload(file, "movie", ({ done: bytes, total, bytes_per_s, waiting }) => {
-    $("upload-bar").value = bytes / total;
-    const rate = bytes_per_s ? ` · ${sizeText(bytes_per_s)}/s · ${durationText((total - bytes) / bytes_per_s)} left` : "";
-    $("upload-text").textContent = waiting
-      ? "The connection was lost; trying again…"
-      : `${sizeText(bytes)} of ${sizeText(total)}${bytes < total ? rate : " · checking the movie"}`;
+  const done = await upload(file, "movie", showUpload).catch((error) => {
+    $("upload-bar").value = 0;
+    $("upload-text").textContent = `${file.name} was not taken.`;
+    throw error;
   });
   const seconds = (performance.now() - started) / 1000;
   $("upload-text").textContent = `${file.name}: ${sizeText(file.size)} in ${durationText(seconds)}`;
   await refreshMovies(done.movie_id);
   chooseMovie(done.movie_id);
   showView("movie-view");
+}
+
+function showUpload({ done, total, bytes_per_s, waiting }) {
+  $("upload-bar").value = done / total;
+  const rate = bytes_per_s ? ` · ${sizeText(bytes_per_s)}/s · ${durationText((total - done) / bytes_per_s)} left` : "";
+  $("upload-text").textContent = waiting
+    ? "The connection was lost; trying again…"
+    : `${sizeText(done)} of ${sizeText(total)}${done < total ? rate : " · checking the movie"}`;
 }
 
 async function uploadTruth(file) {
@@ -179,43 +185,51 @@ async function openJob(chosen) {
   filters.reset();
   takeJob(job);
   if (!hasEnded(job)) {
-    showView(source ? "picture-view" : "results-view");
+    if (source) showView("picture-view");
     await follower.follow(job.job_id);
   } else {
-    await rows.load();
-    showView(job.kind === "titrate" && job.state === "done" ? "titration-view"
-      : source && table.length ? "picture-view" : "results-view");
+    if (source) await rows.load();
+    await showAnswer();
   }
+}
+
+/** Turn to the view that answers the analysis that has just ended, or was opened from the history. */
+async function showAnswer() {
+  const of = job;
+  if (of.kind === "titrate" && of.state === "done") {
+    const found = await api.titration(of.job_id);
+    if (job?.job_id !== of.job_id) return;
+    titration = found;
+    showView("titration-view");
+  } else if (!WITH_ROWS.includes(of.kind) || !table.length) showView("results-view");
+  else if (of.state === "done" && view !== "movie-view" && view !== "density-view") showView("picture-view");
 }
 
 /** Take the newest state of the job on show. */
 function takeJob(now) {
   if (job?.job_id !== now.job_id) return;
+  const hadEnded = hasEnded(job);
   job = now;
   history.update(job);
   layOut();
   showProgress(job);
   showOutcome();
-  if (hasEnded(job) && WITH_ROWS.includes(job.kind)) rows.load().catch(tell);
-  if (job.state === "done" && job.kind === "titrate" && !titration) {
-    api.titration(job.job_id).then((found) => {
-      titration = found;
-      showView("titration-view");
-    }, tell);
-  } else if (job.state === "done" && !WITH_ROWS.includes(job.kind)) showView("results-view");
-  if (job.state === "failed" && !table.length) showView("results-view");
+  if (hadEnded || !hasEnded(job)) return;
+  rows.load().then(showAnswer).catch(tell);
+  watchServer.soon?.();
 }
 
 function showProgress(now) {
   const states = { waiting: "waits for its turn", running: "runs", done: "is done", failed: "failed", cancelled: "was cancelled" };
   $("job-state").classList.toggle("failed", now?.state === "failed");
   $("job-state").textContent = now
-    ? (now.state === "failed" && now.error) || `${title(now, movie?.name)} ${states[now.state]}`
+    ? `${KINDS[now.kind] ?? now.kind} ${states[now.state]}`
     : "Nothing runs.";
   const progress = now?.progress;
   $("job-bar").value = now?.state === "done" ? 1 : progress?.total ? progress.done / progress.total : 0;
   const took = now?.ended && now.started ? (Date.parse(now.ended) - Date.parse(now.started)) / 1000 : null;
-  $("job-text").textContent = !now ? "" : hasEnded(now)
+  $("job-state").title = $("job-state").textContent;
+  $("job-text").textContent = !now ? "" : now.state === "failed" ? "The reason stands under Results." : hasEnded(now)
     ? (took === null ? "" : `took ${durationText(took)}`)
     : progressText(progress);
   $("cancel").disabled = !now || hasEnded(now);
@@ -284,6 +298,8 @@ function wire() {
     if (files.length > 1) tell("One movie at a time: drop a single file.");
     else taken(files[0]);
   });
+  $("alert-close").addEventListener("click", () => tell(""));
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape") tell(""); });
   $("movies").addEventListener("change", () => chooseMovie($("movies").value));
   $("truth-file").addEventListener("change", attempt(async () => {
     const [file] = $("truth-file").files;
@@ -314,8 +330,10 @@ async function watchServer() {
     $("server").className = "pill bad";
     $("server").title = error.message;
   }
-  setTimeout(watchServer, HEALTH_EVERY_MS);
+  clearTimeout(watchServer.timer);
+  watchServer.timer = setTimeout(watchServer, HEALTH_EVERY_MS);
 }
+watchServer.soon = () => setTimeout(watchServer, 1500);
 
 async function begin() {
   await Promise.all([form.load(), refreshMovies(), history.refresh()]);

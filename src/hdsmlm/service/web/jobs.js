@@ -138,6 +138,10 @@ export class History {
       return;
     }
     this.list.replaceChildren(...this.jobs.map((job) => this._entry(job)));
+    if (this.shownId !== this.currentId) {
+      this.shownId = this.currentId;
+      this.list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" });
+    }
     if (focus) this.list.querySelector(`[data-key="${focus}"]`)?.focus();
   }
 

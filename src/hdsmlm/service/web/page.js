@@ -72,6 +72,7 @@ export function askToken(wasWrong) {
 /** Show what went wrong; an empty message clears it. */
 export function tell(error) {
   const text = typeof error === "string" ? error : error?.message ?? "";
+  if (text) console.info(text);
+  $("alert-box").hidden = !text;
   $("alert").textContent = text;
-  $("alert").title = text;
 }

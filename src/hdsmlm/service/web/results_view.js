@@ -63,14 +63,17 @@ export function figures(summary) {
   return found;
 }
 
+let calls = 0;
+
 /** Show a job's outcome. `actions`: {useCamera(job), score(job) or null, failed(error)}. */
 export async function showResults(job, parts, actions) {
   parts.empty.hidden = Boolean(job);
   parts.body.hidden = !job;
-  parts.body.dataset.job = job?.job_id ?? "";
+  const call = ++calls; // a later call makes this one void
   if (!job) return;
   const pieces = [element("h2", actions.title(job))];
   if (job.error) pieces.push(element("p", job.error, "error-box"));
+  if (["waiting", "running"].includes(job.state)) pieces.push(element("p", "The answer appears here when it is done.", "note"));
   const grid = element("div", undefined, "figures");
   for (const [label, text] of figures(job.summary)) {
     const box = element("div", undefined, "figure");
@@ -97,7 +100,7 @@ export async function showResults(job, parts, actions) {
   if (job.state !== "done" && job.state !== "cancelled") return;
   try {
     const files = await api.results(job.job_id);
-    if (parts.body.dataset.job === job.job_id && files.length) parts.body.append(element("h3", "Files"), list(job, files, actions));
+    if (call === calls && files.length) parts.body.append(element("h3", "Files"), list(job, files, actions));
   } catch (error) {
     actions.failed(error);
   }
@@ -120,7 +123,7 @@ function scoreTable(scores) {
   for (const score of scores) {
     const row = body.insertRow();
     for (const [name] of SCORES) {
-      const value = score[name];
+      const value = name === "metric" && score.pairing ? `${score.metric}, ${score.pairing}` : score[name];
       row.insertCell().textContent = typeof value === "string" ? value
         : typeof value !== "number" ? "–" : name === "rmse_nm" ? value.toFixed(1) : value.toFixed(3);
     }
