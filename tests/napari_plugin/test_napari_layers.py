@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hdsmlm.errors import ConfigError, TableError
@@ -42,6 +42,9 @@ TABLE = Emitters(
     }
 )
 
+# A busy machine is slow at times; that is no fault of what is tested.
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 def world(layer: Any) -> np.ndarray:
     """Return where napari shows the points of a layer tuple."""
@@ -67,6 +70,7 @@ def test_centre_of_the_first_pixel_is_the_origin_of_the_world() -> None:
     assert world(points_layer(TABLE, "t", 100.0))[0].tolist() == [0.0, 2.0, 0.0]
 
 
+@LOADED
 @given(
     x_nm=st.floats(0, 1e5),
     pixel_nm=st.floats(20, 500),
@@ -112,6 +116,7 @@ def test_count_map_layers_hold_the_classes_and_begin_at_their_frame(tmp_path: Pa
         assert [arguments["visible"] for _, arguments, _ in layers] == [False] * 4 + [True]
 
 
+@LOADED
 @given(st.data())
 def test_a_lazy_stack_is_indexed_like_the_array(data: st.DataObject) -> None:
     array = np.arange(5 * 3 * 4).reshape(5, 3, 4)

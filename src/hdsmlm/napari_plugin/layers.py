@@ -157,7 +157,7 @@ def points_layer(
         if high > low:
             arguments |= {
                 "border_color": "photons",
-                "border_colormap": "viridis",
+                "border_colormap": "cool",
                 "border_contrast_limits": (float(low), float(high)),
             }
     if pixel_size_nm is not None:

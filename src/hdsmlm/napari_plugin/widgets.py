@@ -6,6 +6,7 @@ without them.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from hdsmlm.records.events import Event
 FROM_MOVIE = "estimate from the movie"
 FROM_FILE = "the file below"
 READY = "Choose a movie and press Localize."
+_TEXT_HEIGHT = 110
 _FIELDS = ("movie", "model", "camera", "camera_file", "pixel_size_nm", "sigma_px", "fit")
 _MORE_FIELDS = ("first_frame", "last_frame", "table", "replace")
 
@@ -84,13 +86,14 @@ class LocalizeForm:
         self.run = widgets.PushButton(text="Localize")
         self.stop = widgets.PushButton(text="Cancel", enabled=False)
         self.bar = widgets.ProgressBar(value=0, min=0, max=1, visible=False, label="")
-        self.text = widgets.Label(value=READY, label="")
+        self.text = widgets.TextEdit(value=READY, label="")
         buttons = widgets.Container(
             widgets=[self.run, self.stop], layout="horizontal", labels=False, label=""
         )
         fields = [getattr(self, name) for name in (*_FIELDS, *_MORE_FIELDS)]
         self.container = widgets.Container(widgets=[*fields, buttons, self.bar, self.text])
-        self.text.native.setWordWrap(True)
+        self.text.native.setReadOnly(True)
+        self.text.native.setMinimumHeight(_TEXT_HEIGHT)
         self._show_later = ensure_main_thread(self._show)
         # Functions, not methods: a signal holds methods weakly, and nobody else holds this form.
         self.run.changed.connect(lambda *_: self.start())
@@ -172,7 +175,7 @@ class LocalizeForm:
             self.text.value = f"Nothing was found.\n{text}"
             return
         self.viewer.add_layer(_layer_of(found))
-        self.text.value = text
+        self.text.value = re.sub(" {2,}", ": ", text)  # columns need a fixed font
 
     def _failed(self, error: Exception) -> None:
         kept = ""
