@@ -86,7 +86,7 @@ def test_too_large_is_refused_before_it_is_sent(make_site: Callable[..., Any]) -
     _refused(site.ask("POST", f"{API}/uploads", {"name": "a.tif", "size": 1001}), 413)
     for _ in range(2):
         assert site.ask("POST", f"{API}/uploads", {"name": "a.tif", "size": 10}).status == 201
-    _refused(site.ask("POST", f"{API}/uploads", {"name": "a.tif", "size": 10}), 503)
+    _refused(site.ask("POST", f"{API}/uploads", {"name": "a.tif", "size": 10}), 409)
     _refused(site.ask("POST", f"{API}/jobs", b"x", {"Content-Length": "2001"}), 413)
 
 
@@ -374,6 +374,12 @@ def test_jobs_are_checked_before_they_wait(
         assert site.ask("DELETE", address).status == 204
     else:
         _refused(answer, status)
+
+
+def test_an_address_says_which_methods_it_has(site: Any) -> None:
+    answer = site.ask("OPTIONS", f"{API}/jobs")
+    _refused(answer, 405, "method_not_allowed")
+    assert set(answer.headers["allow"].split(", ")) >= {"GET", "POST"}
 
 
 def test_lists_and_schema(site: Any) -> None:

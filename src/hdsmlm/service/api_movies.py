@@ -50,9 +50,13 @@ def begin_upload(new: NewUpload, request: Request) -> UploadOut:
             "or place it in a folder of the server and give its path",
         )
     if shutil.disk_usage(service.folders.root).free < new.size + limits.free_bytes:
-        raise Refusal(507, "the server's disk has too little space for this file; delete old jobs")
+        raise Refusal(
+            413,
+            "the server's disk has too little space for this file; delete old jobs",
+            "disk_full",
+        )
     if service.store.open_uploads() >= limits.open_uploads:
-        raise Refusal(503, "too many uploads are not complete; finish or delete some first")
+        raise Refusal(409, "too many uploads are not complete; finish or delete some first")
     kind: type = Movie if new.role == "movie" else Table
     if service.store.count(kind) >= limits.movies:
         raise Refusal(409, "the server holds as many files as it may; delete old ones first")
@@ -142,7 +146,9 @@ async def _append(service: Service, upload: Upload, request: Request, offset: in
         except ClientDisconnect:
             raise Refusal(400, "the transfer broke off; ask for the offset and go on") from None
         except OSError as error:
-            raise Refusal(507, f"the server cannot store the file ({error.strerror})") from None
+            raise Refusal(
+                413, f"the server cannot store the file ({error.strerror})", "disk_full"
+            ) from None
         await run_in_threadpool(_flush, stream)
 
 

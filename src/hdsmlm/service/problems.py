@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +28,6 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         (422, "a value is not possible"),
         (429, "too many requests"),
         (503, "the service is busy"),
-        (507, "the disk is full"),
     )
 }
 _WORDS = {
@@ -43,7 +43,6 @@ _WORDS = {
     429: "too_many_requests",
     500: "internal",
     503: "busy",
-    507: "disk_full",
 }
 _PLAIN = {
     404: "there is no such address",
@@ -92,10 +91,22 @@ def explain_errors(app: FastAPI) -> None:
 
 
 def _handler(answer: Callable[[Any], Refusal]) -> Callable[[Request, Exception], Any]:
-    async def handle(_request: Request, error: Exception) -> JSONResponse:
-        return answer(error).answer()
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        refusal = answer(error)
+        if refusal.status == 405:
+            refusal.headers = {"Allow": ", ".join(sorted(_methods(request)))}
+        return refusal.answer()
 
     return handle
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of an address: of all its routes, not of the first alone."""
+    found: set[str] = set()
+    for template, methods in request.app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", template), request.url.path):
+            found |= {method.upper() for method in methods}
+    return found or {"GET"}
 
 
 def _of_http(error: HTTPException) -> Refusal:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 
@@ -150,11 +152,18 @@ def serve(config: ServiceConfig, say: Callable[[str], None]) -> None:
             lifespan="off",
         )
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn stops at these and then raises them again, which would end us before the worker
+        signal.signal(number, _nothing_more)
     try:
         server.run(sockets=[listener])
     finally:
         watch.stop()
         lock.release()
+
+
+def _nothing_more(_number: int, _frame: FrameType | None) -> None:
+    """Leave a signal at that: uvicorn has heard it."""
 
 
 def _listen(config: ServiceConfig) -> socket.socket:

@@ -91,7 +91,7 @@ class Worker:
         self.recover()
         for consumer in self.consumers:
             consumer.start()
-        while not self.stopping.is_set() and (server is None or server.is_running()):
+        while not self.stopping.is_set() and (server is None or _lives(server)):
             self.store.beat(os.getpid())
             self.stopping.wait(BEAT_S)
         self.stopping.set()
@@ -152,6 +152,13 @@ class _Consumer(Consumer):
 
     def _set_signal_handlers(self) -> None:
         pass
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def end_group(process: int | None, started: float | None, grace_s: float) -> None:
