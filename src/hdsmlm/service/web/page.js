@@ -62,6 +62,7 @@ export function askToken(wasWrong) {
       askToken.waiting = null;
       resolve(dialog.returnValue === "ok" ? $("token").value.trim() || null : null);
     }, { once: true });
+    $("token-cancel").onclick = () => dialog.close("");
     dialog.returnValue = "";
     dialog.showModal();
     $("token").focus();
