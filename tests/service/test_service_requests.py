@@ -171,6 +171,34 @@ def test_a_table_is_checked_too(site: Any) -> None:
     _refused(site.send_file(b"\0\1\2 nothing", "truth.csv", "table"), 422, "not_a_table")
 
 
+@pytest.mark.parametrize("kind", ["external data", "external link", "soft link", "virtual"])
+def test_a_table_shows_no_other_file(site: Any, tmp_path: Path, kind: str) -> None:
+    import h5py
+
+    secret = tmp_path / "secret.hdf5"
+    names = [("frame", "u4"), ("x", "f4"), ("y", "f4")]
+    rows = np.zeros(4, names)
+    with h5py.File(secret, "w") as file:
+        file["locs"] = rows
+    path = tmp_path / "locs.hdf5"
+    with h5py.File(path, "w") as file:
+        if kind == "external data":
+            file.create_dataset(
+                "locs", (3,), dtype=names, external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)]
+            )
+        elif kind == "external link":
+            file["locs"] = h5py.ExternalLink(str(secret), "/locs")
+        elif kind == "soft link":
+            file["here"] = rows
+            file["locs"] = h5py.SoftLink("/here")
+        else:
+            layout = h5py.VirtualLayout((4,), dtype=rows.dtype)
+            layout[:] = h5py.VirtualSource(str(secret), "locs", shape=(4,))
+            file.create_virtual_dataset("locs", layout)
+    message = _refused(site.send_file(path.read_bytes(), "locs.hdf5", "table"), 422, "not_a_table")
+    assert "plain file" in message
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -102,7 +102,30 @@ def judge_size(frames: int, height: int, width: int, limits: LimitsConfig) -> No
 def _open_table(path: Path, limits: LimitsConfig) -> dict[str, Any]:
     from hdsmlm.io.tables import read_table
 
+    _require_self_contained(path)
     rows = len(read_table(path, pixel_size_nm=100.0))
     if rows > limits.table_rows:
         raise TableError(f"{path.name}: it has {rows} rows; up to {limits.table_rows} are taken")
     return {"rows": rows}
+
+
+def _require_self_contained(path: Path) -> None:
+    """Refuse an HDF5 file whose data lie in other files: it would show those of the server."""
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        return
+    with h5py.File(path, "r") as file:
+        groups: list[tuple[h5py.Group, int]] = [(file, 0)]
+        while groups:
+            group, depth = groups.pop()
+            for name in group:
+                if not isinstance(group.get(name, getlink=True), h5py.HardLink) or depth > 16:
+                    raise TableError(f"{path.name}: it holds links; save it as one plain file")
+                item = group[name]
+                if isinstance(item, h5py.Group):
+                    groups.append((item, depth + 1))
+                elif isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
+                    raise TableError(
+                        f"{path.name}: its data lie in other files; save it as one plain file"
+                    )
