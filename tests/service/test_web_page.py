@@ -1,7 +1,7 @@
 """The web page in headless Chromium: the whole path from upload to download.
 
-The page's security policy forbids `eval`, which Playwright's ``wait_for_function`` needs; so waiting
-is by :func:`until`.
+The page's security policy forbids `eval`, which Playwright's ``wait_for_function`` needs; so
+waiting is by :func:`until`.
 """
 
 from __future__ import annotations

@@ -79,15 +79,18 @@ export function gaussianWeights(sigma) {
 function spread(source, target, width, height, weights, isRow) {
   target.fill(0);
   const reach = weights.length - 1;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const value = source[y * width + x];
+  const length = isRow ? width : height;
+  const step = isRow ? 1 : width;
+  for (let y = 0, base = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, base++) {
+      const value = source[base];
       if (value === 0) continue;
-      const [at, length, step] = isRow ? [x, width, 1] : [y, height, width];
-      const base = y * width + x;
-      for (let k = -Math.min(reach, at); k <= Math.min(reach, length - 1 - at); k++) {
-        target[base + k * step] += value * weights[k < 0 ? -k : k];
-      }
+      const at = isRow ? x : y;
+      const before = at < reach ? at : reach;
+      const after = length - 1 - at < reach ? length - 1 - at : reach;
+      target[base] += value * weights[0];
+      for (let k = 1; k <= before; k++) target[base - k * step] += value * weights[k];
+      for (let k = 1; k <= after; k++) target[base + k * step] += value * weights[k];
     }
   }
 }
