@@ -95,7 +95,10 @@ def test_a_killed_worker_loses_no_job_and_no_window(
 ) -> None:
     client = program.site.client
     job_id = _started(program, movie_id)
-    waiting = [client.start("localize", movie_id, camera=CAMERA)["job_id"] for _ in range(2)]
+    quick = {"fit": "frame", "last_frame": 16}
+    waiting = [
+        client.start("localize", movie_id, camera=CAMERA, options=quick)["job_id"] for _ in range(2)
+    ]
     worker = program.worker()
     os.kill(worker, signal.SIGKILL)
     job = client.follow(job_id)

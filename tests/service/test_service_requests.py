@@ -371,6 +371,8 @@ JOB = {"kind": "localize", "movie_id": "MOVIE", "camera": "ideal", "pixel_size_n
             403,
         ),
         ({"pixel_size_nm": -1}, 422),
+        ({"pixel_size_nm": None}, 422),
+        ({"camera": {"yaml": "[" * 5000}}, 422),
         ({"options": {"fit": "both"}}, 422),
         ({"options": {"sett": {}}}, 422),
         ({"options": {"set": {"spacetime.core_frame": 8}}}, 422),
@@ -402,6 +404,13 @@ def test_jobs_are_checked_before_they_wait(
         assert site.ask("DELETE", address).status == 204
     else:
         _refused(answer, status)
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"a":' * 50_000, b"\xff\xfe", b"NaN", b""])
+def test_bodies_that_are_no_objects(site: Any, body: bytes) -> None:
+    answer = site.ask("POST", f"{API}/jobs", body, {"Content-Type": "application/json"})
+    assert answer.status in (400, 422), answer.body
+    assert answer.json["error"]["message"]
 
 
 def test_an_address_says_which_methods_it_has(site: Any) -> None:

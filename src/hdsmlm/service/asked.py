@@ -116,6 +116,8 @@ def checked_job(service: Service, new: NewJob) -> Job:
     """
     options = _options(new)
     _require_sources(service, new, options)
+    camera = _camera(service, new.camera)
+    _require_pixel_size(service, new, camera)
     return Job(
         job_id=new_identifier(),
         kind=new.kind,
@@ -123,7 +125,7 @@ def checked_job(service: Service, new: NewJob) -> Job:
         truth_id=new.truth_id,
         path=_live_path(service, new),
         model=_model(service, new.model),
-        camera=_camera(service, new.camera),
+        camera=camera,
         pixel_size_nm=new.pixel_size_nm,
         options=options,
     )
@@ -192,6 +194,19 @@ def _require_tables(service: Service, new: NewJob, options: dict[str, Any]) -> N
             raise Refusal(409, "options.job_id: that job has no table (yet)")
 
 
+def _require_pixel_size(service: Service, new: NewJob, camera: Any) -> None:
+    """Refuse at once what would fail later: lengths need the size of a pixel."""
+    if new.kind not in ("localize", "predict", "titrate") or new.movie_id is None:
+        return
+    of_camera = camera.get("pixel_size_nm") if isinstance(camera, dict) else None
+    if not (new.pixel_size_nm or of_camera or service.movie(new.movie_id).pixel_size_nm):
+        raise Refusal(
+            422,
+            "pixel_size_nm: the movie does not say how wide its pixels are in the sample; type it "
+            "in nm (camera pixel divided by magnification, often about 100)",
+        )
+
+
 def _live_path(service: Service, new: NewJob) -> str | None:
     return None if new.path is None else str(_allowed(service, new.path, "path"))
 
@@ -246,7 +261,7 @@ def _parsed(text: Any) -> dict[str, Any]:
     """Return the content of a camera.yaml that came as text."""
     try:
         values = yaml.safe_load(text) if isinstance(text, str) and len(text) < _MOST_YAML else None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise Refusal(422, f"camera: this is no YAML: {error}") from None
     if not isinstance(values, dict):
         raise Refusal(

@@ -42,8 +42,9 @@ def localize(task: Task) -> dict[str, Any]:
         set_field(values, key, value)
     config = parse_section(LocalizeConfig, values, "options")
     out = task.results / TABLE
+    movie = task.movie()
     job = LocalizeJob(
-        Path(task.movie().path),
+        Path(movie.path),
         out,
         task.job.model or "wolf",
         microscope(task),
@@ -55,7 +56,8 @@ def localize(task: Task) -> dict[str, Any]:
     )
     summary = dataclasses.asdict(localize_movie(job, config, task.hear))
     summary["camera"] = summary.pop("microscope").model_dump(mode="json")
-    return plain(summary)
+    pixel_nm = task.job.pixel_size_nm or summary["camera"].get("pixel_size_nm")
+    return plain({**summary, "pixel_size_nm": pixel_nm or movie.pixel_size_nm})
 
 
 def predict(task: Task) -> dict[str, Any]:
@@ -64,8 +66,10 @@ def predict(task: Task) -> dict[str, Any]:
 
     options = dict(task.job.options)
     allow_truncated = options.pop("allow_truncated", False)
+    camera = task.job.camera if isinstance(task.job.camera, dict) else {}
     values = {
         **_network(task, options),
+        "pixel_size_nm": task.job.pixel_size_nm or camera.get("pixel_size_nm"),
         "count_map": options.pop("count_map", "tif"),
         "overlay_frames": options.pop("overlays", 6),
         "normalization_window": options.pop("normalization_window", "auto"),
@@ -185,6 +189,7 @@ def evaluate(task: Task) -> dict[str, Any]:
     ]
     return plain(
         {
+            **{name: rows[0][name] for name in ("f1", "precision", "recall", "rmse_nm")},
             "scores": rows,
             "density_per_um2": found.density_per_um2,
             "n_truth": found.n_truth,
