@@ -27,8 +27,18 @@ from hdsmlm.service.occupancy import OccupancyFile
 from hdsmlm.service.queueing import JsonSerializer, open_lane
 from hdsmlm.service.rows import COLUMNS, RowFile
 from hdsmlm.service.security import Pace, host_name, is_loopback
-from hdsmlm.service.server import settle_token
-from hdsmlm.service.store import CANCELLED, DONE, RUNNING, WAITING, Job, Store, new_identifier
+from hdsmlm.service.server import drop_stale_uploads, settle_token
+from hdsmlm.service.store import (
+    CANCELLED,
+    DONE,
+    RUNNING,
+    WAITING,
+    Job,
+    Store,
+    Upload,
+    new_identifier,
+    now_text,
+)
 
 
 @pytest.fixture
@@ -232,6 +242,27 @@ def test_queue_messages_are_json_and_end_in_the_task(tmp_path: Path) -> None:
     assert worker.huey.dequeue() is None
     with pytest.raises(ValueError, match="decode"):
         JsonSerializer().deserialize(b"\x80\x04cos\nsystem\n")
+
+
+def test_uploads_that_were_given_up_are_dropped(tmp_path: Path) -> None:
+    folders = require_data_folder(tmp_path)
+    store = Store(folders.store)
+    old, fresh, complete = (
+        Upload(new_identifier(), "a.tif", "movie", 9, movie, None, created)
+        for movie, created in (
+            (None, "2020-01-01T00:00:00.000+00:00"),
+            (None, now_text()),
+            ("0" * 32, "2020-01-01T00:00:00.000+00:00"),
+        )
+    )
+    for upload in (old, fresh, complete):
+        store.add(upload)
+        folders.upload(upload.upload_id).touch()
+    assert drop_stale_uploads(store, folders) == 1
+    assert not folders.upload(old.upload_id).exists()
+    assert {upload.upload_id for upload in store.all(Upload)} == {
+        fresh.upload_id, complete.upload_id,
+    }  # fmt: skip
 
 
 def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
