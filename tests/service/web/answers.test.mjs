@@ -61,6 +61,7 @@ test("the verdict of a titration says at least only where no limit was met", () 
   const found = { density_per_um2: 0.1, reliable_per_um2: 2, reliable_f1: 0.85, is_bounded: true, steps: [] };
   assert.match(verdict(found), /up to 2 .* about 20.0 times faster/);
   assert.match(verdict({ ...found, is_bounded: false }), /up to at least 2 /);
+  assert.match(verdict({ ...found, reliable_range_per_um2: [1.8, 2.3] }), /up to 2 \(1.8 to 2.3\) emitters/);
   assert.match(verdict({ ...found, reliable_per_um2: 0 }), /^Not reliable/);
 });
 

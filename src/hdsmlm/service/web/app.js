@@ -49,7 +49,10 @@ const titrationParts = {
   empty: $("titration-empty"), body: $("titration-body"), verdict: $("titration-verdict"),
   canvas: $("titration-chart"), table: $("titration-table"), notes: $("titration-notes"),
 };
-const rows = new RowLoader(table, () => filters.refresh());
+const rows = new RowLoader(table, () => {
+  if (job?.kind === "live") layOutLive();
+  filters.refresh();
+});
 const truthRows = new RowLoader(truth, () => redrawView());
 const follower = new JobFollower({
   onJob: (now) => takeJob(now),
@@ -60,7 +63,8 @@ const follower = new JobFollower({
 const history = new History($("history"), {
   open: (chosen) => openJob(chosen).catch(tell),
   remove: (chosen) => removeJob(chosen).catch(tell),
-  movieName: (of) => movies.find(({ movie_id }) => movie_id === of.movie_id)?.name ?? "",
+  movieName: (of) => movies.find(({ movie_id }) => movie_id === of.movie_id)?.name
+    ?? of.path?.split(/[\\/]/).pop() ?? "",
 });
 const form = new StartForm(startJob, tell);
 const showView = wireTabs((id) => {
@@ -84,9 +88,21 @@ function pixelSize() {
 function layOut() {
   const pixel_nm = pixelSize();
   movieView.show(movie, pixel_nm);
-  if (!movie) return;
+  if (!movie || job?.kind === "live") return;
   picture.setField(movie.width * pixel_nm, movie.height * pixel_nm);
   density.setField(movie.width * pixel_nm, movie.height * pixel_nm, movie.frames);
+}
+
+/** A live job has no movie here: its field is as large as what was found in it, in steps. */
+function layOutLive() {
+  const step_nm = 2000;
+  const side = (name) => {
+    const most = table.column(name).reduce((a, b) => Math.max(a, b), 1);
+    return Math.ceil(most / step_nm) * step_nm;
+  };
+  picture.setField(side("x_nm"), side("y_nm"));
+  const last = table.column("frame").reduce((a, b) => Math.max(a, b), 0);
+  density.setField(side("x_nm"), side("y_nm"), last + 1);
 }
 
 async function refreshMovies(chosenId) {
@@ -189,12 +205,15 @@ async function openJob(chosen) {
     await follower.follow(job.job_id);
   } else {
     if (source) await rows.load();
-    await showAnswer();
+    await showAnswer(true);
   }
 }
 
-/** Turn to the view that answers the analysis that has just ended, or was opened from the history. */
-async function showAnswer() {
+/**
+ * Turn to the view that answers the analysis that has just ended, or was opened from the history;
+ * who looks at the frames or the density while one ends is left there.
+ */
+async function showAnswer(wasOpened = false) {
   const of = job;
   if (of.kind === "titrate" && of.state === "done") {
     const found = await api.titration(of.job_id);
@@ -202,7 +221,7 @@ async function showAnswer() {
     titration = found;
     showView("titration-view");
   } else if (!WITH_ROWS.includes(of.kind) || !table.length) showView("results-view");
-  else if (of.state === "done" && view !== "movie-view" && view !== "density-view") showView("picture-view");
+  else if (wasOpened || !["movie-view", "density-view"].includes(view)) showView("picture-view");
 }
 
 /** Take the newest state of the job on show. */
@@ -215,7 +234,7 @@ function takeJob(now) {
   showProgress(job);
   showOutcome();
   if (hadEnded || !hasEnded(job)) return;
-  rows.load().then(showAnswer).catch(tell);
+  rows.load().then(() => showAnswer()).catch(tell);
   watchServer.soon?.();
 }
 

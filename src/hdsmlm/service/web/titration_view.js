@@ -22,7 +22,9 @@ export function verdict(found) {
     return `Not reliable (F1 of at least ${found.reliable_f1}) at any density, not in this movie as it is (${shortNumber(own)} emitters per µm² and frame). Brighter emitters, less background or a model trained for this microscope would help.`;
   }
   const least = found.is_bounded ? "" : "at least ";
-  return `Reliable (F1 of at least ${found.reliable_f1}) up to ${least}${shortNumber(limit)} emitters per µm² and frame. This movie is at ${shortNumber(own)}: you could image ${least || "about "}${(limit / own).toFixed(1)} times faster.`;
+  const [from, to] = found.reliable_range_per_um2 ?? [];
+  const range = from < to ? ` (${shortNumber(from)} to ${shortNumber(to)})` : "";
+  return `Reliable (F1 of at least ${found.reliable_f1}) up to ${least}${shortNumber(limit)}${range} emitters per µm² and frame. This movie is at ${shortNumber(own)}: you could image ${least || "about "}${(limit / own).toFixed(1)} times faster.`;
 }
 
 /** Show a titration (titration.json) in `parts`; null empties the view. */
