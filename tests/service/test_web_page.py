@@ -169,6 +169,35 @@ def test_errors_are_told_and_closed(browser: Any, site: Site, tmp_path: Path) ->
     until(lambda: "empty" in page.inner_text("#alert"))
 
 
+def test_an_upload_survives_lost_connections(
+    browser: Any, make_site: Callable[..., Site], tmp_path: Path
+) -> None:
+    site = make_site(limits={"chunk_bytes": 65_536})
+    page = opened(browser, site)
+    frames = np.random.default_rng(1).integers(90, 130, (30, 64, 64), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "noise.tif", frames, photometric="minisblack")
+    sent: list[str] = []
+
+    def break_some(route: Any) -> None:
+        if route.request.method != "PATCH":
+            route.continue_()
+            return
+        sent.append(route.request.headers["upload-offset"])
+        if len(sent) in (2, 3):
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/uploads/*", break_some)
+    page.set_input_files("#file", tmp_path / "noise.tif")
+    until(lambda: page.is_enabled("#go"))
+    assert sent[:4] == ["0", "65536", "65536", "65536"]
+    movie = site.client.movies()[0]
+    assert movie["size_bytes"] == (tmp_path / "noise.tif").stat().st_size
+    answer = site.ask("GET", f"/api/v1/movies/{movie['movie_id']}/frames/7")
+    np.testing.assert_array_equal(np.frombuffer(answer.body, "<u2").reshape(64, 64), frames[7])
+
+
 def test_a_token_is_asked_for_once(browser: Any, make_site: Callable[..., Site]) -> None:
     site = make_site(token="a-secret-of-the-test-0123456789")
     page = opened(browser, site)
