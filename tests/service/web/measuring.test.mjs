@@ -69,6 +69,8 @@ test("slider positions and values are each other's inverse", () => {
       assert.ok(Math.abs(fractionAt(range, valueAt(range, fraction)) - fraction) < 1e-12);
     }
   }
+  const frames = sliderRange(Float32Array.from([0, 299, 7]), "frames");
+  assert.deepEqual([frames.bins, frames.high, frames.last], [75, 300, 299]); // four frames in each bin
   assert.equal(sliderRange(Float32Array.from([NaN, NaN]), "log"), null);
   assert.deepEqual(quantiles(Float32Array.from([3, NaN, 1, 2]), [0, 0.5, 1]), [1, 2, 3]);
   assert.deepEqual(quantiles(Float32Array.from([3, 9, 1]), [1], Uint8Array.of(1, 0, 1)), [3]);

@@ -22,6 +22,7 @@ let movies = [];
 let movie = null;
 let job = null;
 let titration = null;
+let stoppingId = null;
 let view = "movie-view";
 
 const filters = new FilterPanel(
@@ -250,8 +251,8 @@ function showProgress(now) {
   $("job-state").title = $("job-state").textContent;
   $("job-text").textContent = !now ? "" : now.state === "failed" ? "The reason stands under Results." : hasEnded(now)
     ? (took === null ? "" : `took ${durationText(took)}`)
-    : progressText(progress);
-  $("cancel").disabled = !now || hasEnded(now);
+    : stoppingId === now.job_id ? "Stopping…" : progressText(progress);
+  $("cancel").disabled = !now || hasEnded(now) || stoppingId === now.job_id;
 }
 
 function showOutcome() {
@@ -326,7 +327,11 @@ function wire() {
     $("truth-file").value = "";
   }));
   $("pixel").addEventListener("change", () => { if (!job) layOut(); });
-  $("cancel").addEventListener("click", attempt(async () => takeJob(await api.cancelJob(job.job_id))));
+  $("cancel").addEventListener("click", attempt(async () => {
+    stoppingId = job.job_id;
+    showProgress(job);
+    takeJob(await api.cancelJob(job.job_id));
+  }));
   $("save-png").addEventListener("click", attempt(async () => saveBlob(await picture.png(), `${stem()}.png`)));
   $("save-tiff").addEventListener("click", attempt(() => saveBlob(picture.tiff(), `${stem()}.tif`)));
   $("tables").append(...TABLE_FORMATS.map(([format, text, suffix]) => {

@@ -1,11 +1,9 @@
 // The panel of histograms and sliders, and the selection that all views share.
 
-import { FILTERS, select, sliderRange, valueAt } from "./filters.js";
+import { FILTERS, MOST_BINS, select, sliderRange, valueAt } from "./filters.js";
 import { binNumbers, countBins, drawHistogram } from "./histogram.js";
 import { RangeSlider } from "./range_slider.js";
 import { onceAFrame } from "./viewport.js";
-
-const BINS = 80;
 
 /** Filters over a table; `changed()` is called when another selection holds. */
 export class FilterPanel {
@@ -48,8 +46,8 @@ export class FilterPanel {
       row.slider.disable(!range);
       row.range = range;
       if (!range) continue;
-      row.numbers = binNumbers(this.table.column(row.filter.column), range, BINS, row.numbers);
-      row.all = countBins(row.numbers, n, BINS);
+      row.numbers = binNumbers(this.table.column(row.filter.column), range, range.bins ?? MOST_BINS, row.numbers);
+      row.all = countBins(row.numbers, n, range.bins ?? MOST_BINS);
       const at = (value, end) => {
         if (!Number.isFinite(value)) return end;
         const lowest = valueAt(range, 0);
@@ -78,7 +76,7 @@ export class FilterPanel {
       const unit = row.filter.unit ? ` ${row.filter.unit}` : "";
       const from = shortNumber(row.low > -Infinity ? row.low : valueAt(row.range, 0));
       const isFrame = row.filter.column === "frame";
-      const to = shortNumber(row.high < Infinity ? row.high : valueAt(row.range, 1) - Number(isFrame));
+      const to = shortNumber(row.high < Infinity ? row.high : (row.range.last ?? valueAt(row.range, 1)));
       const name = isFrame ? "frames " : "";
       row.output.textContent = `${name}${from} to ${to}${unit}`;
       row.slider.say(`${from}${unit}`, `${to}${unit}`);
@@ -90,7 +88,7 @@ export class FilterPanel {
     const n = this.table.length;
     this.count = select(this.table, this.bounds, this.mask);
     for (const row of this.rows) {
-      if (row.range) row.selected = countBins(row.numbers, n, BINS, this.mask);
+      if (row.range) row.selected = countBins(row.numbers, n, row.all.length, this.mask);
     }
     this.last_ms = performance.now() - began;
     const whole = new Intl.NumberFormat("en");

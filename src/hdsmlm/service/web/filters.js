@@ -1,5 +1,8 @@
 // Which rows are shown: bounds on columns, and what a slider offers for a column.
 
+/** Bars of a histogram at most. */
+export const MOST_BINS = 80;
+
 /** What can be filtered: label, unit, scale of its slider. */
 export const FILTERS = [
   { column: "photons", label: "Photons", unit: "", scale: "log" },
@@ -52,7 +55,9 @@ export function quantiles(values, qs, mask = null, most = 20_000) {
 export function sliderRange(values, scale) {
   if (scale === "frames") {
     const last = values.reduce((most, frame) => Math.max(most, frame), 0);
-    return { low: 0, high: last + 1, scale: "linear" };
+    const wide = Math.ceil((last + 1) / MOST_BINS); // whole frames in each bin, else bars form a comb
+    const bins = Math.ceil((last + 1) / wide);
+    return { low: 0, high: bins * wide, scale: "linear", bins, last };
   }
   const [low, high] = quantiles(values, [0.002, 0.998]);
   if (!Number.isFinite(low)) return null;
