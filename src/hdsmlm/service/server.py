@@ -23,6 +23,7 @@ from hdsmlm.service.folders import FolderLock, Folders, require_data_folder
 from hdsmlm.service.isolated import warm_up
 from hdsmlm.service.security import is_loopback, patient_protocol
 from hdsmlm.service.store import Store, Upload
+from hdsmlm.service.worker import CONFIG_VARIABLE
 
 _LOOK_EVERY_S = 0.5
 _SILENT_S = 60.0
@@ -73,11 +74,11 @@ class WorkerWatch:
                 "hdsmlm.service.worker",
                 "--data",
                 str(self._folders.root),
-                "--config",
-                self._config.model_dump_json(exclude={"token"}),
                 "--server",
                 str(os.getpid()),
             ],
+            # not among the arguments, which all users see: a Redis address may hold a password
+            env={**os.environ, CONFIG_VARIABLE: self._config.model_dump_json(exclude={"token"})},
             start_new_session=os.name == "posix",  # Ctrl-C goes to the server, which tells it
         )
 

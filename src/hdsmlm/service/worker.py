@@ -7,6 +7,7 @@ its jobs when the server is gone, and on its start puts back what an earlier wor
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import signal
@@ -28,6 +29,8 @@ from hdsmlm.service.folders import FolderLock, Folders
 from hdsmlm.service.queueing import LIVE, Lane, open_lane
 from hdsmlm.service.store import CANCELLED, FAILED, RUNNING, WAITING, Store
 
+CONFIG_VARIABLE = "HDSMLM_WORKER_CONFIG"
+"""Where the worker finds its configuration, as JSON."""
 MOST_ATTEMPTS = 5
 """Starts of a job without progress before it is given up."""
 BEAT_S = 1.0
@@ -215,7 +218,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run as a process of its own."""
     parser = argparse.ArgumentParser(prog="hdsmlm.service.worker")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--config", default="{}")
     parser.add_argument("--server", type=int, default=None)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(message)s")
@@ -224,9 +226,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not _acquire(lock):
         log.error("another worker is at work in %s", folders.root)
         return 3
-    import json
-
-    config = parse_section(ServiceConfig, json.loads(given.config), "worker")
+    values = json.loads(os.environ.get(CONFIG_VARIABLE, "{}"))
+    config = parse_section(ServiceConfig, values, "worker")
     worker = Worker(config, folders)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
