@@ -60,6 +60,10 @@ class ReplicaError(HdsmlmError):
     """One of the processes that train one model together ended before the others."""
 
 
+class WorkerError(HdsmlmError):
+    """One of the workers among whom a run was divided failed, or died twice."""
+
+
 class MissingExtraError(HdsmlmError):
     """An optional dependency is not installed.
 

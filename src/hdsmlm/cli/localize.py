@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hdsmlm.cli.predict import Engine, PrecisionChoice, frame_range
+from hdsmlm.cli.predict import Engine, PrecisionChoice, RunnerChoice, frame_range
 from hdsmlm.cli.remote import Server
 
 
@@ -75,6 +75,16 @@ def command(
         typer.Option("--set", help="Override a field, e.g. --set spacetime.core_frames=32."),
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads; default: all cores.")] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that share the movie, and the threads among them."),
+    ] = 1,
+    runner: Annotated[
+        RunnerChoice, typer.Option(help="Workers: processes of this machine, or Ray.")
+    ] = RunnerChoice.local,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster; else Ray starts on this machine.")
+    ] = None,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what can be read of a damaged file.")
     ] = False,
@@ -95,7 +105,12 @@ def command(
     if server is not None:
         from hdsmlm.cli import remote
 
-        remote.require_unset(alternatives=alternatives, threads=threads)
+        remote.require_unset(
+            alternatives=alternatives,
+            threads=threads,
+            workers=workers if workers > 1 else None,
+            address=address,
+        )
         options = {
             "fit": fit.value,
             "engine": engine.value,
@@ -109,6 +124,7 @@ def command(
         remote.localize(server, asked, out, blinks)
         return
     from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
+    from hdsmlm.pipelines.spread import Workers
 
     prediction: dict[str, Any] = {
         "engine": engine.value,
@@ -124,7 +140,16 @@ def command(
         set_field(values, key, value)
     config = parse_section(LocalizeConfig, values, "command line")
     job = LocalizeJob(
-        movie, out, model, camera, sigma_px, blinks, alternatives, allow_truncated, overwrite
+        movie,
+        out,
+        model,
+        camera,
+        sigma_px,
+        blinks,
+        alternatives,
+        allow_truncated,
+        overwrite,
+        workers=Workers(workers, runner.value, address),
     )
     with progress_bar() as listener:
         summary = localize_movie(job, config, listener)

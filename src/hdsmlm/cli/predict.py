@@ -35,6 +35,13 @@ class CountMapChoice(StrEnum):
     none = "none"
 
 
+class RunnerChoice(StrEnum):
+    """Where several workers run."""
+
+    local = "local"
+    ray = "ray"
+
+
 def command(
     movie: Annotated[
         str,
@@ -85,6 +92,16 @@ def command(
         ),
     ] = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads; default: all cores.")] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that share the movie, and the threads among them."),
+    ] = 1,
+    runner: Annotated[
+        RunnerChoice, typer.Option(help="Workers: processes of this machine, or Ray.")
+    ] = RunnerChoice.local,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster; else Ray starts on this machine.")
+    ] = None,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what can be read of a damaged file.")
     ] = False,
@@ -103,7 +120,13 @@ def command(
     if server is not None:
         from hdsmlm.cli import remote
 
-        remote.require_unset(tile=tile, chunk=chunk, threads=threads)
+        remote.require_unset(
+            tile=tile,
+            chunk=chunk,
+            threads=threads,
+            workers=workers if workers > 1 else None,
+            address=address,
+        )
         options = {
             "engine": engine.value,
             "precision": precision.value,
@@ -122,6 +145,7 @@ def command(
     from hdsmlm.config.base import parse_section
     from hdsmlm.config.prediction import PredictionConfig
     from hdsmlm.pipelines.predict import PredictionJob, predict_movie
+    from hdsmlm.pipelines.spread import Workers
 
     values: dict[str, Any] = {
         "engine": engine.value,
@@ -141,7 +165,14 @@ def command(
         decoding = load_bundle(model).manifest.decoding
         values["decoding"] = {**decoding.model_dump(), "threshold": threshold}
     config = parse_section(PredictionConfig, values, "command line")
-    job = PredictionJob(movie, out, model, allow_truncated, overwrite)
+    job = PredictionJob(
+        movie,
+        out,
+        model,
+        allow_truncated,
+        overwrite,
+        workers=Workers(workers, runner.value, address),
+    )
     with progress_bar() as listener:
         summary = predict_movie(job, config, listener)
     typer.echo(summary.to_text() + f"results in          {out}")

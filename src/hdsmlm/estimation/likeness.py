@@ -277,7 +277,8 @@ def fading(sample: FrameSample, line: PhotonTransfer, camera: CameraEstimate) ->
 
     def level(*runs: NDArray[np.float32]) -> float:
         part = dataclasses.replace(sample, runs=runs)
-        return max(float(np.mean(camera.photons(background(part, line).runs_adu))), 1e-3)
+        levels = [camera.photons(float(adu)) for adu in background(part, line).runs_adu]
+        return max(float(np.mean(levels)), 1e-3)
 
     first, last = level(first_run[:length]), level(last_run[-length:])
     return Fading(float(np.clip(1 - last / first, 0.0, 1.0)), first / level(*sample.runs))

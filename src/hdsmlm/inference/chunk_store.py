@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from hdsmlm.records.emitters import Emitters
 _KEY_FILE = "run.json"
 _NORMALIZER_FILE = "normalizer.json"
 _OWNER_FILE = "running.pid"
+WORKERS = "workers"
+"""Folder of those who help the owner; goes when the run does."""
 _OWN_FILES = (
     _KEY_FILE,
     _NORMALIZER_FILE,
@@ -64,6 +67,8 @@ class ChunkStore:
         Everything that the result depends on, as plain values.
     discard : bool
         Drop the unfinished run of other inputs that may lie there.
+    join : bool
+        Work on the run that another process has opened there.
 
     Raises
     ------
@@ -72,11 +77,21 @@ class ChunkStore:
         is at work there, or the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, inputs: Mapping[str, Any], *, discard: bool = False) -> None:
+    def __init__(
+        self, folder: Path, inputs: Mapping[str, Any], *, discard: bool = False, join: bool = False
+    ) -> None:
         self.folder = folder
-        self._refuse_company()
+        if not join:
+            self._refuse_company()
         key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
         there = self._read_key()
+        if join:
+            if there != key:
+                raise OutputError(
+                    f"the run in {folder} is not the one that this worker was started for: movie, "
+                    "model, engine or program differ between machines, or it was removed"
+                )
+            return
         if there is not None and there != key:
             if not discard:
                 raise OutputError(
@@ -179,6 +194,8 @@ class ChunkStore:
             for pattern in _OWN_FILES:
                 for path in self.folder.glob(pattern):
                     path.unlink(missing_ok=True)
+            if (self.folder / WORKERS).is_dir():
+                shutil.rmtree(self.folder / WORKERS)
 
     def _table_path(self, index: int) -> Path:
         return self.folder / f"chunk_{index:06d}.npz"

@@ -27,7 +27,7 @@ class Predictor:
 
     def __init__(self, engine: InferenceEngine, manifest: BundleManifest, tile_px: int = 512):
         self.engine = engine
-        self._manifest = manifest
+        self.manifest = manifest
         self._tile_px = tile_px
 
     def predict(
@@ -59,19 +59,19 @@ class Predictor:
                 answer = self.engine.run(tile)[0, first:last, row.inner, column.inner]
                 target = result[:, :, row.outer, column.outer]
                 target[...] = np.moveaxis(answer, -1, 1)[..., : target.shape[2], : target.shape[3]]
-        if self._manifest.calibration.is_pending:
-            calibrate(result, self._manifest.calibration)
+        if self.manifest.calibration.is_pending:
+            calibrate(result, self.manifest.calibration)
         return result
 
     def _axis(self, size: int) -> list[Span]:
-        multiple = self._manifest.spatial_multiple
-        length = padded_size(size, multiple=multiple, smallest=self._manifest.min_size_px)
+        multiple = self.manifest.spatial_multiple
+        length = padded_size(size, multiple=multiple, smallest=self.manifest.min_size_px)
         return plan_spans(
             0,
             length,
             length,
             size=self._tile_px,
-            margin=self._manifest.receptive_px,
+            margin=self.manifest.receptive_px,
             multiple=multiple,
         )
 

@@ -14,25 +14,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
+from hdsmlm.config.base import parse_section
 from hdsmlm.config.localize import LocalizeConfig
 from hdsmlm.config.microscope import MicroscopeConfig
-from hdsmlm.errors import ConfigError, Interrupted, MovieError
+from hdsmlm.errors import ConfigError, Interrupted
 from hdsmlm.fitting.frame_fit import fit_frames
-from hdsmlm.fitting.likelihood import poisson_data
 from hdsmlm.fitting.psf_kernels import fittable_psf
 from hdsmlm.fitting.stitching import FrameSpan, Stitcher, plan_spans
 from hdsmlm.fitting.tiles import BlinkFitter, WindowData
 from hdsmlm.imaging.build import build_camera, build_psf
-from hdsmlm.imaging.camera import MAX_ADU
 from hdsmlm.inference.chunk_store import ChunkResult, ChunkStore
-from hdsmlm.inference.decode import decode
 from hdsmlm.inference.engines import build_engine
 from hdsmlm.inference.predictor import Predictor
 from hdsmlm.io.movies import open_movie
@@ -47,12 +45,14 @@ from hdsmlm.pipelines.localize_microscope import (
     settle_pixel_size,
 )
 from hdsmlm.pipelines.localize_output import LocalizeSummary, Tally, Writers, check_outputs
-from hdsmlm.pipelines.predict import (
+from hdsmlm.pipelines.localize_windows import WindowSource
+from hdsmlm.pipelines.movie_inputs import (
     field_of_view,
     frame_range,
     movie_sha256,
     normalization_for,
 )
+from hdsmlm.pipelines.spread import ALONE, Progress, Share, Work, Workers, job_arguments, spread
 from hdsmlm.pipelines.watching import Watcher
 from hdsmlm.postprocessing.linking import blink_table
 from hdsmlm.records.emitters import Emitters
@@ -98,6 +98,10 @@ class LocalizeJob:
         Use the readable frames of a damaged file; replace the tables that are there.
     watcher : Watcher, optional
         Sees localizations and count maps as soon as they are final.
+    workers : Workers
+        Who works on the windows; more than one need a movie that is given by its path.
+    share : Share, optional
+        Makes this a worker of a run that another process has opened.
     """
 
     movie: Path | str | MovieReader
@@ -110,6 +114,8 @@ class LocalizeJob:
     allow_truncated: bool = False
     overwrite: bool = False
     watcher: Watcher | None = None
+    workers: Workers = ALONE
+    share: Share | None = None
 
 
 def localize_movie(
@@ -132,6 +138,32 @@ def localize_movie(
         return _Run(reader, bundle, job, config, listener).finish()
 
 
+def localize_share(
+    movie: str,
+    out: str,
+    model: str,
+    alternatives: str | None,
+    allow_truncated: bool,
+    config: dict[str, Any],
+    microscope: dict[str, Any],
+    parents: dict[str, str],
+    chunks: list[int],
+) -> None:
+    """Fit windows of a run that another process has opened; arguments are JSON."""
+    job = LocalizeJob(
+        movie,
+        Path(out),
+        model,
+        parse_section(MicroscopeConfig, microscope, "worker"),
+        alternatives=Path(alternatives) if alternatives is not None else None,
+        allow_truncated=allow_truncated,
+        share=Share(tuple(chunks), parents),
+    )
+    with closing(open_movie(movie, allow_truncated=allow_truncated)) as reader:
+        settings = parse_section(LocalizeConfig, config, "worker")
+        _Run(reader, load_bundle(model), job, settings, silent).fit_windows(0)
+
+
 _Tables = tuple[Emitters, Emitters | None]
 """Localizations of a window, and the alternatives where they were asked for."""
 
@@ -151,7 +183,8 @@ class _Run:
         self.listener = listener
         paths = {"out": job.out, "blinks": job.blinks, "alternatives": job.alternatives}
         self.paths = {kind: path for kind, path in paths.items() if path is not None}
-        self._check_outputs()
+        if job.share is None:
+            self._check_outputs()
         microscope, self.notes = choose_microscope(
             reader,
             job.microscope,
@@ -190,9 +223,15 @@ class _Run:
             precision=config.prediction.precision,
             threads=config.prediction.threads,
         )
-        self.parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
-        self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
-        self.parents |= calibration_sha256(microscope)
+        self.parents = (
+            dict(job.share.parents)
+            if job.share is not None
+            else {
+                **{f"movie {name}": sha for name, sha in movie_sha256(reader).items()},
+                f"model {bundle.manifest.name}": bundle.sha256,
+                **calibration_sha256(microscope),
+            }
+        )
         self.inputs = {
             "parents": self.parents,
             "frames": [self.first, self.last, reader.info.n_frames],
@@ -202,7 +241,10 @@ class _Run:
             "version": hdsmlm.__version__,
         }
         self.store = ChunkStore(
-            job.out.parent / f"{job.out.name}.unfinished", self.inputs, discard=job.overwrite
+            job.out.parent / f"{job.out.name}.unfinished",
+            self.inputs,
+            discard=job.overwrite,
+            join=job.share is not None,
         )
         self.finished = {
             index for index in range(len(self.spans)) if self.store.has(index, with_map=False)
@@ -226,7 +268,7 @@ class _Run:
         start = time.perf_counter()
         resumed = sum(self._frames(index) for index in self.finished)
         try:
-            self._fit_windows(resumed)
+            self.fit_windows(resumed)
             summary = self._write(start, resumed)
         except KeyboardInterrupt:
             done = sum(
@@ -242,16 +284,21 @@ class _Run:
     def _frames(self, index: int) -> int:
         return self.spans[index].core_stop - self.spans[index].core_start
 
-    def _fit_windows(self, done: int) -> None:
+    def fit_windows(self, done: int) -> None:
+        """Fit the windows that are missing: all of the run, or those of this worker's share."""
         total = self.last - self.first
         self.listener(
             Event(STAGE, done, total, f"{done} frames were finished before" if done else "")
         )
         self._show()
-        missing = [index for index in range(len(self.spans)) if index not in self.finished]
+        mine = range(len(self.spans)) if self.job.share is None else self.job.share.chunks
+        missing = [index for index in mine if index not in self.finished]
         if not missing:
             return
-        source = _Source(self)
+        source = self._source()
+        if self.job.workers.count > 1 and len(missing) > 1:
+            self._spread(missing, done)
+            return
         threads = self.config.threads or os.cpu_count() or 1
         with _pool(threads if self.config.fit == "joint" else 1) as pool:
             running: list[tuple[int, Future[_Tables]]] = []
@@ -277,6 +324,55 @@ class _Run:
                 room = min(threads, WAITING_PIXELS // window.count_map[:, 0].size)
                 collect(room if self.config.fit == "joint" else 0)
             collect(0)
+
+    def _source(self) -> WindowSource:
+        prediction, manifest = self.config.prediction, self.bundle.manifest
+        normalizer = self.store.normalizer()
+        if normalizer is None:
+            normalization = normalization_for(self.bundle, prediction)
+            normalizer = fit_normalizer(self.reader, normalization, self.listener)
+            self.store.keep_normalizer(normalizer)
+        return WindowSource(
+            self.reader,
+            self.spans,
+            Predictor(self.engine, manifest, prediction.tile_px),
+            normalizer,
+            self.camera,
+            prediction.decoding or manifest.decoding,
+            self.view.pixel_size_nm,
+            self.job.watcher,
+        )
+
+    def _spread(self, missing: list[int], done: int) -> None:
+        job = self.job
+        threads = job.workers.threads(self.config.threads)
+        parts = {
+            "prediction": {"threads": threads, "pixel_size_nm": self.view.pixel_size_nm},
+            "frames": {"threads": threads},
+        }
+        config = self.config.model_copy(
+            update={
+                "threads": threads,
+                **{k: getattr(self.config, k).model_copy(update=v) for k, v in parts.items()},
+            }
+        )
+        arguments = {
+            **job_arguments(job, self.bundle),
+            "alternatives": str(job.alternatives) if job.alternatives is not None else None,
+            "config": config.model_dump(mode="json"),
+            "microscope": self.microscope.model_dump(mode="json"),
+            "parents": self.parents,
+        }
+        work = Work(
+            "hdsmlm.pipelines.localize:localize_share",
+            arguments,
+            missing,
+            lambda index: self.store.has(index, with_map=False),
+            on_gpu=self.engine.on_gpu,
+        )
+        progress = Progress(self.listener, STAGE, done, self.last - self.first, self._frames)
+        spread(work, job.workers, self.store.folder, progress)
+        self.finished.update(missing)
 
     def _show(self) -> None:
         """Show the watcher what is final: all up to the first window that is missing."""
@@ -368,65 +464,6 @@ class _Run:
         return table.with_columns(frame=table["frame"] + span.start)
 
 
-class _Source:
-    """Gives windows of a movie: each frame is predicted once, whatever was finished before."""
-
-    def __init__(self, run: _Run) -> None:
-        self.run = run
-        self.predictor = Predictor(run.engine, run.bundle.manifest, run.config.prediction.tile_px)
-        self.decoding = run.config.prediction.decoding or run.bundle.manifest.decoding
-        normalization = normalization_for(run.bundle, run.config.prediction)
-        normalizer = run.store.normalizer()
-        if normalizer is None:
-            normalizer = fit_normalizer(run.reader, normalization, run.listener)
-            run.store.keep_normalizer(normalizer)
-        self.normalizer = normalizer
-        self.maps: dict[int, NDArray[np.float32]] = {}
-
-    def window(self, index: int) -> WindowData:
-        run, span = self.run, self.run.spans[index]
-        near = [
-            k
-            for k, other in enumerate(run.spans)
-            if other.core_start < span.stop and other.core_stop > span.start
-        ]
-        parts = []
-        for k in near:
-            core = run.spans[k]
-            low, high = max(span.start, core.core_start), min(span.stop, core.core_stop)
-            parts.append(self._map(k)[low - core.core_start : high - core.core_start])
-        self.maps = {k: kept for k, kept in self.maps.items() if k >= near[0]}
-        count_map = np.concatenate(parts)
-        frames = run.reader.read(span.start, span.stop)
-        if not np.isfinite(frames).all():
-            raise MovieError(
-                f"{run.reader.info.name}: frames {span.start} to {span.stop - 1} hold values that "
-                "are not numbers; leave these frames out with --frames, or repair the movie"
-            )
-        return WindowData(
-            data=poisson_data(frames, run.camera),
-            saturated=np.greater_equal(frames, _largest(frames)),
-            count_map=count_map,
-            detections=decode(
-                count_map, self.decoding, pixel_size_nm=run.view.pixel_size_nm, first_frame=0
-            ),
-        )
-
-    def _map(self, index: int) -> NDArray[np.float32]:
-        """Return the count map of a core, predicted in the same piece every time."""
-        if index not in self.maps:
-            run, span = self.run, self.run.spans[index]
-            margin = run.bundle.manifest.receptive_frames
-            start = max(0, span.core_start - margin)
-            stop = min(run.reader.info.n_frames, span.core_stop + margin)
-            frames = self.normalizer(run.reader.read(start, stop), start)
-            inner = slice(span.core_start - start, span.core_stop - start)
-            self.maps[index] = self.predictor.predict(frames, inner)
-            if run.job.watcher is not None:
-                run.job.watcher.count_map(span.core_start, self.maps[index])
-        return self.maps[index]
-
-
 @contextmanager
 def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Yield a pool that drops what waits when its user fails or is interrupted."""
@@ -436,8 +473,3 @@ def _pool(threads: int) -> Iterator[ThreadPoolExecutor]:
             yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _largest(frames: NDArray[np.generic]) -> float:
-    """Return the grey value at which a pixel is saturated."""
-    return MAX_ADU if frames.dtype.kind == "u" and frames.dtype.itemsize == 2 else np.inf

@@ -7,7 +7,6 @@ the same bytes in the end.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -16,21 +15,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
-from hdsmlm.config.normalization import NormalizationConfig
+from hdsmlm.config.base import parse_section
 from hdsmlm.config.prediction import CountMapFormat, DecodingConfig, PredictionConfig
-from hdsmlm.errors import ConfigError, Interrupted, MovieError, OutputError
+from hdsmlm.errors import Interrupted, OutputError
 from hdsmlm.inference.chunk_store import ChunkResult, ChunkStore
 from hdsmlm.inference.decode import COLUMNS, decode
 from hdsmlm.inference.engines import build_engine
 from hdsmlm.inference.predictor import Predictor
 from hdsmlm.inference.summary import (
-    FieldOfView,
     PredictionSummary,
     SummaryCounter,
     range_warnings,
@@ -41,11 +39,18 @@ from hdsmlm.io.movies import open_movie
 from hdsmlm.io.tables import open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder, writing
 from hdsmlm.normalization import Normalizer, fit_normalizer
+from hdsmlm.pipelines.movie_inputs import (
+    field_of_view,
+    frame_range,
+    movie_sha256,
+    normalization_for,
+)
+from hdsmlm.pipelines.spread import ALONE, Progress, Share, Work, Workers, job_arguments, spread
 from hdsmlm.pipelines.watching import Watcher
 from hdsmlm.records.count_map import N_CLASSES, expected_count
 from hdsmlm.records.events import Event, Listener, silent
-from hdsmlm.records.movie import MovieInfo, MovieReader, frame_blocks
-from hdsmlm.records.provenance import Provenance, file_sha256
+from hdsmlm.records.movie import MovieInfo, MovieReader
+from hdsmlm.records.provenance import Provenance
 
 STAGE = "predict"
 EMITTERS_FILE = "emitters.csv"
@@ -85,6 +90,10 @@ class PredictionJob:
         Replace the results that are there.
     watcher : Watcher, optional
         Sees emitters and count maps as soon as they are final.
+    workers : Workers
+        Who works on the chunks; more than one need a movie that is given by its path.
+    share : Share, optional
+        Makes this a worker of a run that another process has opened.
     """
 
     movie: Path | str | MovieReader
@@ -93,6 +102,8 @@ class PredictionJob:
     allow_truncated: bool = False
     overwrite: bool = False
     watcher: Watcher | None = None
+    workers: Workers = ALONE
+    share: Share | None = None
 
 
 def predict_movie(
@@ -116,6 +127,23 @@ def predict_movie(
         return _Run(job.movie, bundle, job, config, listener).finish()
     with closing(open_movie(job.movie, allow_truncated=job.allow_truncated)) as reader:
         return _Run(reader, bundle, job, config, listener).finish()
+
+
+def predict_share(
+    movie: str,
+    out: str,
+    model: str,
+    allow_truncated: bool,
+    config: dict[str, Any],
+    parents: dict[str, str],
+    chunks: list[int],
+) -> None:
+    """Compute chunks of a run that another process has opened in ``out``; arguments are JSON."""
+    share = Share(tuple(chunks), parents)
+    job = PredictionJob(movie, Path(out), model, allow_truncated, share=share)
+    with closing(open_movie(movie, allow_truncated=allow_truncated)) as reader:
+        settings = parse_section(PredictionConfig, config, "worker")
+        _Run(reader, load_bundle(model), job, settings, silent).predict()
 
 
 class _Run:
@@ -144,13 +172,19 @@ class _Run:
             margin=bundle.manifest.receptive_frames,
         )
         output_folder(job.out)
-        if (job.out / SUMMARY_FILE).exists() and not job.overwrite:
+        if job.share is None and (job.out / SUMMARY_FILE).exists() and not job.overwrite:
             raise OutputError(
                 f"{job.out} already holds results; choose another output folder or replace them "
                 "with --overwrite"
             )
-        self.parents = {f"movie {name}": sha for name, sha in movie_sha256(reader).items()}
-        self.parents[f"model {bundle.manifest.name}"] = bundle.sha256
+        self.parents = (
+            dict(job.share.parents)
+            if job.share is not None
+            else {
+                **{f"movie {name}": sha for name, sha in movie_sha256(reader).items()},
+                f"model {bundle.manifest.name}": bundle.sha256,
+            }
+        )
         self.normalization = normalization_for(bundle, config)
         self.engine = build_engine(
             config.engine, bundle, precision=config.precision, threads=config.threads
@@ -161,24 +195,26 @@ class _Run:
                 "parents": self.parents,
                 "frames": reader.info.n_frames,
                 "engine": [self.engine.name, self.engine.device],
-                "config": config.model_dump(mode="json", exclude={"overlay_frames"}),
+                "config": config.model_dump(mode="json", exclude={"overlay_frames", "threads"}),
                 "decoding": self.decoding.model_dump(mode="json"),
                 "version": hdsmlm.__version__,
             },
             discard=job.overwrite,
+            join=job.share is not None,
         )
         self.finished = [
             index
             for index in range(len(self.windows))
             if self.store.has(index, with_map=self.with_map)
         ]
-        self._require_space()
+        if job.share is None:
+            self._require_space()
 
     def finish(self) -> PredictionSummary:
         """Run the chunks that are missing, write the files, remove the work folder."""
         start = time.perf_counter()
         try:
-            self._predict(Predictor(self.engine, self.bundle.manifest, self.config.tile_px))
+            self.predict()
             summary = self._write(time.perf_counter() - start)
         except KeyboardInterrupt:
             raise Interrupted(self._keep_partial()) from None
@@ -201,16 +237,22 @@ class _Run:
                 "folder, or leave the count map out with --count-map none"
             )
 
-    def _predict(self, predictor: Predictor) -> None:
+    def predict(self) -> None:
+        """Run the chunks that are missing: all of the run, or those of this worker's share."""
         normalizer = self._normalizer()
         total = self.last - self.first
         done = sum(self._kept_frames(index) for index in self.finished)
         what = f"{done} frames were finished before" if done else self.engine.device
         self.listener(Event(STAGE, done, total, what))
+        mine = range(len(self.windows)) if self.job.share is None else self.job.share.chunks
+        missing = [index for index in mine if index not in self.finished]
+        if self.job.workers.count > 1 and len(missing) > 1:
+            self._spread(missing, done)
+            return
+        predictor = Predictor(self.engine, self.bundle.manifest, self.config.tile_px)
         shown = self._show(0)
-        for index, window in enumerate(self.windows):
-            if index in self.finished:
-                continue
+        for index in missing:
+            window = self.windows[index]
             frames = self.reader.read(window.read_start, window.read_stop)
             probabilities = predictor.predict(normalizer(frames, window.read_start), window.inner)
             emitters = decode(
@@ -230,6 +272,24 @@ class _Run:
             done += self._kept_frames(index)
             per_frame = len(emitters) / self._kept_frames(index)
             self.listener(Event(STAGE, done, total, f"{per_frame:.1f} emitters per frame"))
+
+    def _spread(self, missing: list[int], done: int) -> None:
+        job = self.job
+        threads = job.workers.threads(self.config.threads)
+        arguments = {
+            **job_arguments(job, self.bundle),
+            "config": self.config.model_copy(update={"threads": threads}).model_dump(mode="json"),
+            "parents": self.parents,
+        }
+        work = Work(
+            "hdsmlm.pipelines.predict:predict_share",
+            arguments,
+            missing,
+            lambda index: self.store.has(index, with_map=self.with_map),
+            on_gpu=self.engine.on_gpu,
+        )
+        progress = Progress(self.listener, STAGE, done, self.last - self.first, self._kept_frames)
+        spread(work, job.workers, self.store.folder, progress)
 
     def _show(self, index: int) -> int:
         """Show the watcher all chunks from ``index`` to the first that is missing; return that."""
@@ -394,42 +454,6 @@ def chunk_frames_for(info: MovieInfo, config: PredictionConfig) -> int:
     return min(config.chunk_frames, max(LEAST_CHUNK_FRAMES, min(of_map, of_network)))
 
 
-def normalization_for(bundle: Bundle, config: PredictionConfig) -> NormalizationConfig:
-    """Return how the model's frames are normalized, with the window that this run asks for."""
-    wanted = config.normalization_window
-    window = None if wanted == "whole" else wanted
-    return bundle.manifest.normalization.model_copy(update={"window_frames": window})
-
-
-def field_of_view(reader: MovieReader, config: PredictionConfig) -> FieldOfView:
-    """Return the frame's extent; a movie of unknown pixel size is refused."""
-    pixel_size_nm = config.pixel_size_nm or reader.info.pixel_size_nm
-    if pixel_size_nm is None:
-        raise ConfigError(
-            f"{reader.info.name} does not say how wide its pixels are in the sample; give it with "
-            "--pixel-size-nm, in nm (camera pixel divided by magnification, often about 100)"
-        )
-    return FieldOfView(reader.info.height, reader.info.width, pixel_size_nm)
-
-
-def frame_range(reader: MovieReader, bundle: Bundle, config: PredictionConfig) -> tuple[int, int]:
-    """Return the frames to work on (first, one past the last), checked against the movie."""
-    n_frames, needed = reader.info.n_frames, bundle.manifest.window_frames
-    if n_frames < needed:
-        raise MovieError(
-            f"{reader.info.name} has {n_frames} frames, but the model {bundle.manifest.name} needs "
-            f"at least {needed} consecutive frames; record a longer movie, or use a model with a "
-            "shorter window"
-        )
-    last = n_frames if config.last_frame is None else config.last_frame
-    if last > n_frames or config.first_frame >= n_frames:
-        raise ConfigError(
-            f"frames {config.first_frame}:{last} were asked for, but {reader.info.name} has the "
-            f"frames 0:{n_frames} (the last not included)"
-        )
-    return config.first_frame, last
-
-
 def _spread(first: int, last: int, count: int) -> list[int]:
     """Return up to ``count`` frames, evenly from first to last."""
     count = min(count, last - first)
@@ -448,17 +472,3 @@ def _library_versions(*names: str) -> Iterator[tuple[str, str]]:
             yield name, version(name)
         except PackageNotFoundError:  # e.g. onnxruntime-gpu installs the module onnxruntime
             yield name, "unknown"
-
-
-def movie_sha256(reader: MovieReader) -> dict[str, str]:
-    """Return the hash of each file of the movie, or of the frames of a movie in memory."""
-    if reader.info.paths:
-        return {
-            f"{number} {path.name}": file_sha256(path)
-            for number, path in enumerate(reader.info.paths, start=1)
-        }
-    digest = hashlib.sha256()
-    for start, stop in frame_blocks(reader.info, 0, reader.info.n_frames):
-        frames = reader.read(start, stop)
-        digest.update(np.ascontiguousarray(frames).tobytes())
-    return {reader.info.name: digest.hexdigest()}

@@ -38,7 +38,7 @@ from hdsmlm.pipelines.localize_microscope import (
     noise_notes,
     settle_pixel_size,
 )
-from hdsmlm.pipelines.predict import field_of_view, movie_sha256
+from hdsmlm.pipelines.movie_inputs import field_of_view, movie_sha256
 from hdsmlm.postprocessing.linking import link_blinks
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Listener, silent

@@ -26,6 +26,7 @@ class KerasEngine:
     """
 
     name = "keras"
+    on_gpu = False  # it is the reference, and runs beside the engines that it checks
 
     def __init__(self, bundle: Bundle):
         os.environ.setdefault("KERAS_BACKEND", "torch")  # Keras' own default is TensorFlow

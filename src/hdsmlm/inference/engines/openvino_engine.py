@@ -30,6 +30,7 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    on_gpu = False
 
     def __init__(self, bundle: Bundle, precision: Precision = "f32", threads: int | None = None):
         openvino = _import_without_telemetry()

@@ -21,6 +21,10 @@ class InferenceEngine(Protocol):
     def device(self) -> str:
         """Where it runs and how precisely, for reports, e.g. ``"CPU, f32"``."""
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU, which workers then do not share."""
+
     def run(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         """Run the network.
 
