@@ -296,7 +296,7 @@ class _Run:
         if not missing:
             return
         source = self._source()
-        if self.job.workers.count > 1 and len(missing) > 1:
+        if self.job.workers.elsewhere and missing:
             self._spread(missing, done)
             return
         threads = self.config.threads or os.cpu_count() or 1

@@ -246,7 +246,7 @@ class _Run:
         self.listener(Event(STAGE, done, total, what))
         mine = range(len(self.windows)) if self.job.share is None else self.job.share.chunks
         missing = [index for index in mine if index not in self.finished]
-        if self.job.workers.count > 1 and len(missing) > 1:
+        if self.job.workers.elsewhere and missing:
             self._spread(missing, done)
             return
         predictor = Predictor(self.engine, self.bundle.manifest, self.config.tile_px)

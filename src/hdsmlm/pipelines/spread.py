@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from hdsmlm.pipelines.localize import LocalizeJob
     from hdsmlm.pipelines.predict import PredictionJob
 
-if TYPE_CHECKING:
-    pass
-
 GPU_BYTES = 3 * 2**30
 """Memory of a GPU that one worker is given: an engine holds about 2 GB of features."""
 _ATTEMPTS = 2
@@ -64,6 +61,11 @@ class Workers:
             raise ConfigError(f"--workers {self.count}: at least one is needed")
         if self.address is not None and self.runner != "ray":
             raise ConfigError("--address names a Ray cluster; add --runner ray")
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the work leaves this process."""
+        return self.count > 1 or self.runner == "ray"
 
     def threads(self, wanted: int | None) -> int:
         """Return the threads of each: those wanted in all, or the cores, divided."""
