@@ -140,3 +140,13 @@ def test_environment_keeps_a_process_on_its_devices():
     assert gpus.environment(need)["CUDA_VISIBLE_DEVICES"] == "a,b"
     cpu = place(need, [DeviceState(Device(CPU, "", 8 * GIB, 0, 4))])
     assert cpu.environment(need) == {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}
+
+
+def test_a_whole_gpu_is_shared_with_nobody():
+    whole = Need(GIB, whole=True)
+    idle, shared = _gpu("a", utilization=1.0), _gpu("b", leases=[Lease("b", GIB, 1, 1)])
+    assert place(whole, [idle, shared]).devices == ("a",)  # though it is busy with others' work
+    assert place(whole, [shared]) is None
+    taken = _gpu("a", leases=[Lease("a", GIB, whole.slots(idle.device), 1)])
+    assert place(Need(GIB), [taken]) is None
+    assert place(whole, [taken, _gpu("c")]).devices == ("c",)

@@ -61,16 +61,21 @@ class Need:
         that share its cores.
     gpu : bool
         Whether it can use GPUs; without one it takes the processor.
+    whole : bool
+        Whether it shares its GPUs with no other task.
     """
 
     memory_bytes: int
     cores: int = 1
     devices: int = 1
     gpu: bool = True
+    whole: bool = False
 
     def slots(self, device: Device) -> int:
         """Return the slots that it takes of a device."""
-        return 1 if device.is_gpu else max(self.cores, self.devices)
+        if device.is_gpu:
+            return device.slots if self.whole else 1
+        return max(self.cores, self.devices)
 
     def memory(self, device: Device) -> int:
         """Return the bytes that it takes of a device: on the processor, those of all processes."""

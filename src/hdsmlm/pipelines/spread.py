@@ -113,7 +113,7 @@ class Work:
     has : callable
         Whether a chunk is finished.
     on_gpu : bool
-        Whether the engine runs on a GPU: then each worker leases one.
+        Whether the engine runs on a GPU: then each worker leases one of its own.
     """
 
     function: str
@@ -229,7 +229,7 @@ def _task(work: Work, name: str, chunks: list[int], folder: Path) -> Task:
         function=work.function,
         arguments={**work.arguments, "chunks": chunks},
         folder=folder / name,
-        need=Need(GPU_BYTES) if work.on_gpu else None,
+        need=Need(GPU_BYTES, whole=True) if work.on_gpu else None,
     )
 
 
