@@ -40,6 +40,26 @@ def reference(program: Any, movie_id: str) -> dict[str, Any]:
     return found
 
 
+@pytest.fixture(scope="module")
+def long_id(program: Any, movie_file: Path) -> str:
+    """A movie that takes seconds, so that its job is not done before it can be killed."""
+    import tifffile
+
+    path = movie_file.with_name("long.tif")
+    frames = np.tile(tifffile.imread(movie_file), (8, 1, 1))
+    tifffile.imwrite(path, frames, photometric="minisblack")
+    return str(program.site.client.upload(path)["movie_id"])
+
+
+@pytest.fixture(scope="module")
+def long_reference(program: Any, long_id: str) -> dict[str, Any]:
+    """The long movie, undisturbed."""
+    client = program.site.client
+    job = client.start("localize", long_id, camera=CAMERA, options=SMALL_WINDOWS)
+    found: dict[str, Any] = client.follow(job["job_id"])
+    return found
+
+
 def _started(program: Any, movie_id: str) -> str:
     """Start a job; return when some of its windows are finished, but not all."""
     client = program.site.client
@@ -91,30 +111,30 @@ def test_from_upload_to_download(
 
 
 def test_a_killed_worker_loses_no_job_and_no_window(
-    program: Any, movie_id: str, reference: dict[str, Any]
+    program: Any, long_id: str, long_reference: dict[str, Any]
 ) -> None:
     client = program.site.client
-    job_id = _started(program, movie_id)
+    job_id = _started(program, long_id)
     quick = {"fit": "frame", "last_frame": 16}
     waiting = [
-        client.start("localize", movie_id, camera=CAMERA, options=quick)["job_id"] for _ in range(2)
+        client.start("localize", long_id, camera=CAMERA, options=quick)["job_id"] for _ in range(2)
     ]
     worker = program.worker()
     os.kill(worker, signal.SIGKILL)
     job = client.follow(job_id)
     assert program.worker() != worker
     assert job["summary"]["resumed_frames"] > 0
-    assert job["summary"]["localizations"] == reference["summary"]["localizations"]
-    np.testing.assert_array_equal(client.rows(job_id), client.rows(reference["job_id"]))
+    assert job["summary"]["localizations"] == long_reference["summary"]["localizations"]
+    np.testing.assert_array_equal(client.rows(job_id), client.rows(long_reference["job_id"]))
     assert [client.follow(one)["state"] for one in waiting] == ["done", "done"]
 
 
 def test_a_killed_job_process_is_started_again(
-    program: Any, movie_id: str, reference: dict[str, Any]
+    program: Any, long_id: str, long_reference: dict[str, Any]
 ) -> None:
     from hdsmlm.service.store import Store
 
-    job_id = _started(program, movie_id)
+    job_id = _started(program, long_id)
     store = Store(program.data / "service.db")
     record = store.job(job_id)
     store.close()
@@ -122,43 +142,43 @@ def test_a_killed_job_process_is_started_again(
     assert record.process is not None
     os.kill(record.process, signal.SIGKILL)
     job = program.site.client.follow(job_id)
-    assert job["summary"]["localizations"] == reference["summary"]["localizations"]
+    assert job["summary"]["localizations"] == long_reference["summary"]["localizations"]
 
 
 def test_a_killed_server_goes_on_after_its_restart(
-    program: Any, movie_id: str, reference: dict[str, Any]
+    program: Any, long_id: str, long_reference: dict[str, Any]
 ) -> None:
-    job_id = _started(program, movie_id)
-    waiting = program.site.client.start("localize", movie_id, camera=CAMERA)["job_id"]
+    job_id = _started(program, long_id)
+    waiting = program.site.client.start("localize", long_id, camera=CAMERA)["job_id"]
     program.kill()
     program.wait_for(lambda: not _processes(program.data))  # worker and job end by themselves
     program.start()
     client = program.site.client
     job = client.follow(job_id)
     assert job["summary"]["resumed_frames"] > 0
-    np.testing.assert_array_equal(client.rows(job_id), client.rows(reference["job_id"]))
+    np.testing.assert_array_equal(client.rows(job_id), client.rows(long_reference["job_id"]))
     assert client.follow(waiting)["state"] == "done"
-    assert client.job(reference["job_id"])["state"] == "done"
+    assert client.job(long_reference["job_id"])["state"] == "done"
 
 
 def test_a_stopped_server_puts_its_job_back(
-    program: Any, movie_id: str, reference: dict[str, Any]
+    program: Any, long_id: str, long_reference: dict[str, Any]
 ) -> None:
-    job_id = _started(program, movie_id)
+    job_id = _started(program, long_id)
     program.stop()
     assert not _processes(program.data)
     program.start()
     job = program.site.client.follow(job_id)
     assert job["summary"]["resumed_frames"] > 0
-    assert job["summary"]["localizations"] == reference["summary"]["localizations"]
+    assert job["summary"]["localizations"] == long_reference["summary"]["localizations"]
 
 
-def test_cancel_ends_the_process_group(program: Any, movie_id: str) -> None:
+def test_cancel_ends_the_process_group(program: Any, long_id: str) -> None:
     from hdsmlm.service.store import Store
 
     client = program.site.client
-    job_id = _started(program, movie_id)
-    waiting = client.start("localize", movie_id, camera=CAMERA)["job_id"]
+    job_id = _started(program, long_id)
+    waiting = client.start("localize", long_id, camera=CAMERA)["job_id"]
     store = Store(program.data / "service.db")
     process = store.job(job_id).process  # type: ignore[union-attr]
     store.close()
