@@ -4,6 +4,7 @@ import importlib.util
 import os
 import signal
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import psutil
@@ -186,6 +187,8 @@ def test_workers_die_with_a_killed_owner_and_so_do_their_children(task, tmp_path
         (RuntimeError("RESOURCE_EXHAUSTED: allocating 1 byte"), Status.out_of_memory),
         (RuntimeError("CUDA error: unspecified launch failure"), Status.device_lost),
         (ValueError("memory of things past"), Status.failed),
+        (BrokenProcessPool("a sampler was killed"), Status.died),
+        (InterruptedError("asked to stop"), Status.died),
     ],
 )  # fmt: skip
 def test_what_errors_mean(error, status):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
+
 from hdsmlm.compute.task import Status
 from hdsmlm.errors import ReplicaError
 
@@ -25,9 +27,12 @@ _LOST = (
     "invalid device ordinal",
 )
 
+_ENDED = (ReplicaError, BrokenExecutor, InterruptedError)
+"""One of several processes was lost, or somebody asked this one to stop: it may try again."""
+
 
 def classify(error: BaseException) -> Status:
-    """Return out_of_memory, device_lost, died (one of several processes), or failed.
+    """Return out_of_memory, device_lost, died (a process was lost or stopped), or failed.
 
     torch, JAX, NumPy and the CUDA libraries have no common exception; the words are theirs.
 
@@ -46,4 +51,4 @@ def classify(error: BaseException) -> Status:
         if any(word in text for word in _LOST):
             return Status.device_lost
         seen = seen.__cause__
-    return Status.died if isinstance(error, ReplicaError) else Status.failed
+    return Status.died if isinstance(error, _ENDED) else Status.failed
