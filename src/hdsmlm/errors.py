@@ -9,7 +9,9 @@
     ├── TableError              an emitter table that cannot be read or used
     ├── BundleError             a model folder that is missing, incomplete or corrupt
     ├── OutputError             a result that cannot be written (rights, full disk, name taken)
+    ├── DivergedError           training whose loss is no longer a number
     ├── ReplicaError            a process that trained one model with others ended before them
+    ├── DeviceLostError         a GPU that a task needs does not answer
     ├── MissingExtraError       an optional library that the request needs is not installed
     └── Interrupted             stopped by the user; finished parts are kept; exit code 130
 
@@ -20,6 +22,9 @@ Each message says what was wanted, what came, and what to do next. Errors of the
 from __future__ import annotations
 
 import importlib.util
+import os
+from contextlib import suppress
+from pathlib import Path
 
 
 class HdsmlmError(Exception):
@@ -56,8 +61,16 @@ class OutputError(HdsmlmError):
     """A result cannot be written."""
 
 
+class DivergedError(HdsmlmError):
+    """The loss of a training run is no longer a finite number."""
+
+
 class ReplicaError(HdsmlmError):
     """One of the processes that train one model together ended before the others."""
+
+
+class DeviceLostError(HdsmlmError):
+    """A GPU that a task needs has not answered for a while."""
 
 
 class WorkerError(HdsmlmError):
@@ -96,3 +109,18 @@ def require_extra(library: str, extra: str, purpose: str) -> None:
     """Raise :class:`MissingExtraError` unless ``library`` is installed; does not import it."""
     if importlib.util.find_spec(library) is None:
         raise MissingExtraError(library, extra, purpose)
+
+
+LAST_WORDS_VARIABLE = "HDSMLM_LAST_WORDS"
+"""Environment variable with a file for the error of a process that cannot end in the usual way."""
+
+
+def leave_last_words(error: Exception) -> None:
+    """Write an error for the one who started this process, before it is ended from a side thread.
+
+    Does nothing where nobody named a file for it.
+    """
+    path = os.environ.get(LAST_WORDS_VARIABLE)
+    if path:
+        with suppress(OSError):  # the owner then knows only that this process ended
+            Path(path).write_text(str(error), encoding="utf-8")

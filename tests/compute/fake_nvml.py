@@ -21,15 +21,19 @@ class Gpu:
     processes: dict = field(default_factory=dict)  # process -> bytes
     lost: bool = False
     tells_utilization: bool = True
+    tells_processes: bool = True
+    title: str = "Fake H200"
 
 
 class FakeNvml:
     NVMLError = NvmlError
     NVML_ERROR_NOT_SUPPORTED = 3
+    NVML_ERROR_NO_PERMISSION = 4
 
     def __init__(self, *gpus, driver=True):
         self.gpus = list(gpus)
         self.driver = driver
+        self.counts = True
         self.sessions = 0
 
     def nvmlInit(self):  # noqa: N802
@@ -41,6 +45,8 @@ class FakeNvml:
         self.sessions -= 1
 
     def nvmlDeviceGetCount(self):  # noqa: N802
+        if not self.counts:
+            raise NvmlError(999, "Unknown Error")
         return len(self.gpus)
 
     def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802
@@ -60,7 +66,7 @@ class FakeNvml:
         return f"GPU-{handle:04d}".encode()
 
     def nvmlDeviceGetName(self, handle):  # noqa: N802
-        return "Fake H200"
+        return self.gpus[handle].title
 
     def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802
         gpu = self._gpu(handle)
@@ -69,6 +75,8 @@ class FakeNvml:
         return SimpleNamespace(gpu=gpu.utilization, memory=0)
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle):  # noqa: N802
+        if not self._gpu(handle).tells_processes:
+            raise NvmlError(4, "Insufficient Permissions")
         listed = self._gpu(handle).processes.items()
         return [SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in listed]
 

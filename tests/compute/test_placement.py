@@ -139,6 +139,8 @@ def test_environment_keeps_a_process_on_its_devices():
     gpus = place(Need(GIB, devices=2), [_gpu("a"), _gpu("b")])
     assert gpus.environment(need)["CUDA_VISIBLE_DEVICES"] == "a,b"
     cpu = place(need, [DeviceState(Device(CPU, "", 8 * GIB, 0, 4))])
+    assert gpus.environment(need)["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    assert gpus.environment(need)["OMP_NUM_THREADS"] == "2"
     assert cpu.environment(need) == {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}
 
 

@@ -12,16 +12,35 @@ import pytest
 
 from hdsmlm.compute.device import Need
 from hdsmlm.compute.failure import classify
+from hdsmlm.compute.inventory import this_machine
+from hdsmlm.compute.leases import Balancer
 from hdsmlm.compute.local_runner import LocalRunner
 from hdsmlm.compute.ray_runner import RayRunner
 from hdsmlm.compute.task import Runner, Status, Task
+from hdsmlm.errors import DeviceLostError
 
 TASKS = """
 import os, pathlib, subprocess, sys, time
 def add(a, b): return {"sum": a + b, "process": os.getpid()}
 def fail(text): raise ValueError(text)
 def crowd(): raise RuntimeError("CUDA out of memory. Tried to allocate 3.00 GiB")
-def devices(): return os.environ["CUDA_VISIBLE_DEVICES"]
+def devices():
+    from hdsmlm.compute.inventory import this_machine
+    from hdsmlm.compute.leases import Balancer
+    held = [lease for state in Balancer(this_machine()).states() for lease in state.leases]
+    return {"visible": os.environ["CUDA_VISIBLE_DEVICES"],
+            "leases": [[lease.process, lease.memory_bytes, lease.title] for lease in held],
+            "process": os.getpid()}
+def quick(mark):
+    import signal
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pathlib.Path(mark).write_text(str(os.getpid()))
+    while not pathlib.Path(mark + ".go").exists(): time.sleep(0.01)
+    return 7
+def stuck(text):
+    from hdsmlm.errors import leave_last_words
+    leave_last_words(RuntimeError(text))
+    os._exit(2)
 def nap(mark, child=False):
     if child:
         inner = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
@@ -74,6 +93,11 @@ def _next(runner):
     return outcome
 
 
+def _leases(tmp_path):
+    states = Balancer(this_machine(), tmp_path / "leases").states()
+    return [lease for state in states for lease in state.leases]
+
+
 def _process_of(mark: Path) -> int:
     deadline = time.monotonic() + 120
     while not mark.exists() and time.monotonic() < deadline:
@@ -114,7 +138,31 @@ def test_a_task_holds_its_device_and_gives_it_back(runner, task, tmp_path):
     runner.submit(task("held", "devices", Need(2**20)))
     outcome = _next(runner)
     assert outcome.status is Status.done, outcome.error
-    assert outcome.place.endswith("cpu") or outcome.value
+    seen = outcome.value
+    assert seen["leases"] == [[seen["process"], 2**20, "held"]]
+    assert outcome.place.endswith(seen["visible"] or "cpu")
+    assert _leases(tmp_path) == []
+
+
+def test_a_task_that_was_done_before_it_stopped_is_done(runner, task, tmp_path):
+    if isinstance(runner, RayRunner):
+        pytest.skip("Ray ends a cancelled call at once")
+    mark = tmp_path / "mark"
+    runner.submit(task("quick", "quick", mark=str(mark)))
+    _process_of(mark)
+    runner.cancel("quick")
+    (tmp_path / "mark.go").touch()
+    outcome = _next(runner)
+    assert (outcome.status, outcome.value) == (Status.done, 7)
+
+
+def test_last_words_of_a_worker_say_what_it_was(runner, task):
+    runner.submit(task("stuck", "stuck", text="process 2 of 2 ended: CUDA out of memory"))
+    outcome = _next(runner)
+    assert outcome.status is Status.out_of_memory
+    assert outcome.error == "process 2 of 2 ended: CUDA out of memory"
+    runner.submit(task("stuck", "stuck", text="process 2 of 2 ended: SIGKILL"))
+    assert _next(runner).status is Status.died
 
 
 def test_a_killed_worker_is_an_outcome_and_its_place_is_free_again(runner, task, tmp_path):
@@ -123,6 +171,7 @@ def test_a_killed_worker_is_an_outcome_and_its_place_is_free_again(runner, task,
     outcome = _next(runner)
     assert outcome.status is Status.died
     assert "SIGKILL" in outcome.error
+    assert _leases(tmp_path) == []
     runner.submit(task("victim", "add", a=2, b=2))  # the same name again: a retry
     assert _next(runner).value["sum"] == 4
 
@@ -188,6 +237,11 @@ def test_workers_die_with_a_killed_owner_and_so_do_their_children(task, tmp_path
         (RuntimeError("CUDA error: unspecified launch failure"), Status.device_lost),
         (ValueError("memory of things past"), Status.failed),
         (BrokenProcessPool("a sampler was killed"), Status.died),
+        (ValueError("unable to allocate a title"), Status.failed),
+        (RuntimeError("process 2 ended: numpy._ArrayMemoryError: Unable to allocate 3 GiB"),
+         Status.out_of_memory),
+        (RuntimeError("(sqlite3.OperationalError) database is locked"), Status.died),
+        (DeviceLostError("GPU 0 has not answered"), Status.device_lost),
         (InterruptedError("asked to stop"), Status.died),
     ],
 )  # fmt: skip

@@ -12,10 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hdsmlm.compute.inventory import usable_cores
 from hdsmlm.compute.memory import estimate_memory
 from hdsmlm.errors import ConfigError, OutputError
-from hdsmlm.pipelines.search import SearchJob, run_search, smaller_batch, write_report
+from hdsmlm.machine import usable_cores
+from hdsmlm.pipelines.search import (
+    SearchJob,
+    run_search,
+    smaller_batch,
+    with_whole_paths,
+    write_report,
+)
 from hdsmlm.search.record import State
 from hdsmlm.search.space import RunConfig
 
@@ -33,7 +39,7 @@ def search(tmp_path, monkeypatch):
     monkeypatch.setenv("HDSMLM_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("PYTHONPATH", str(HERE))
 
-    def run(faults=None, workers=2, retry_failed=False, **values):
+    def run(faults=None, workers=2, retry_failed=False, runner="local", backend="torch", **values):
         for number, fault in (faults or {}).items():
             (marks / f"fault{number}").write_text(fault)
         path = tmp_path / "space.yaml"
@@ -43,6 +49,8 @@ def search(tmp_path, monkeypatch):
             tmp_path / "out",
             workers=workers,
             retry_failed=retry_failed,
+            runner=runner,
+            backend=backend,
             function="few_trials:run",
         )
         return run_search(job)
@@ -121,6 +129,8 @@ def test_a_killed_search_goes_on_and_leaves_no_worker(search, tmp_path):
     assert workers
     with pytest.raises(OutputError, match=str(owner.pid)):
         search()  # two at once in one folder
+    assert write_report(out).count(State.complete) == 2
+    assert not (out / "best").exists()  # the search itself writes it
     owner.send_signal(signal.SIGKILL)
     owner.wait()
     _, alive = psutil.wait_procs(workers, timeout=20)
@@ -128,12 +138,88 @@ def test_a_killed_search_goes_on_and_leaves_no_worker(search, tmp_path):
     assert [number for number, *_ in _calls(tmp_path)] == ["1", "2", "3"]
 
     partial = write_report(out)
+    assert (out / "best").exists()
     assert (partial.count(State.complete), partial.count(State.waiting)) == (2, 2)
     (marks / "fault3").unlink()
     summary = search()
     assert summary.count(State.complete) == 4
     assert [number for number, *_ in _calls(tmp_path)][:3] == ["1", "2", "3"]
     assert sorted(number for number, *_ in _calls(tmp_path)[3:]) == ["3", "4"]
+
+
+def test_a_termination_stops_trials_and_search_and_the_same_command_goes_on(search, tmp_path):
+    import psutil
+
+    marks, out = tmp_path / "marks", tmp_path / "out"
+    (marks / "fault2").write_text("wait")
+    space = tmp_path / "space.yaml"
+    space.write_text(yaml.safe_dump({"space": {RATE: RATES}}))
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from hdsmlm.errors import Interrupted\n"
+        "from hdsmlm.pipelines.search import SearchJob, run_search\n"
+        "job = SearchJob(Path(sys.argv[1]), Path(sys.argv[2]), function='few_trials:run')\n"
+        "try:\n"
+        "    run_search(job)\n"
+        "except Interrupted as error:\n"
+        "    sys.exit(error.exit_code)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code, str(space), str(out)])
+    deadline = time.monotonic() + 200
+    while not (marks / "waits2").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = psutil.Process(owner.pid).children(recursive=True)
+    owner.terminate()
+    assert owner.wait(60) == 130
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert alive == []
+    assert (out / "report.html").is_file()
+    (marks / "fault2").unlink()
+    assert search().count(State.complete) == 4
+    assert [number for number, *_ in _calls(tmp_path)].count("1") == 1
+
+
+@pytest.mark.slow
+def test_a_search_over_ray_gives_workers_what_they_need(search, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///elsewhere.db")
+    summary = search({3: "once"}, runner="ray")
+    assert summary.count(State.complete) == 4
+    assert [a.status for a in summary.records[2].attempts] == ["died"]
+    seen = json.loads((tmp_path / "marks" / "environment1").read_text())
+    assert seen == {
+        "KERAS_BACKEND": "torch",
+        "MLFLOW_TRACKING_URI": "sqlite:///elsewhere.db",
+        "HDSMLM_LEASES": str(tmp_path / "leases"),
+    }
+
+
+def test_folders_of_a_run_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "start").mkdir()
+    values = {
+        "data": {"binned": [{"folder": "cell1"}]},
+        "training": {"start_from": "start"},
+    }
+    run = with_whole_paths(RunConfig.model_validate(values))
+    assert run.data.binned[0].folder == tmp_path / "cell1"
+    assert run.training.start_from == str(tmp_path / "start")
+    named = RunConfig.model_validate({"training": {"start_from": "wolf"}})
+    assert with_whole_paths(named).training.start_from == "wolf"
+
+
+def test_a_run_without_the_compared_score_fails_and_the_others_go_on(search):
+    summary = search({2: "silent"})
+    record = summary.records[1]
+    assert record.state is State.failed
+    assert "has no score 'f1'" in record.error
+    assert summary.count(State.complete) == 3
+
+
+def test_another_backend_is_another_search(search):
+    search()
+    with pytest.raises(ConfigError, match="differs in backend"):
+        search(backend="jax")
 
 
 def test_another_search_in_the_folder_is_refused(search):
@@ -144,7 +230,7 @@ def test_another_search_in_the_folder_is_refused(search):
 
 
 def test_an_unknown_score_names_the_known_ones(search):
-    with pytest.raises(ConfigError, match="f1, loss"):
+    with pytest.raises(ConfigError, match="choose one of: loss, recall, precision, f1"):
         search(metric="f2")
 
 

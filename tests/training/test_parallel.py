@@ -18,12 +18,14 @@ from watched import Watched, ignore, varied
 from hdsmlm.compute.failure import classify
 from hdsmlm.compute.task import Status
 from hdsmlm.config.run import RunConfig
-from hdsmlm.errors import ConfigError, ReplicaError
+from hdsmlm.errors import ConfigError, DivergedError, ReplicaError
+from hdsmlm.machine import usable_cores
+from hdsmlm.training import loop, processes
 from hdsmlm.training.feed import SampleFeed
 from hdsmlm.training.loop import REASONS, Follower, n_samplers
 from hdsmlm.training.model import compile_model
 from hdsmlm.training.parallel import OneProcess, open_replicas
-from hdsmlm.training.processes import TorchProcesses, usable_cores
+from hdsmlm.training.processes import TorchProcesses
 from hdsmlm.training.trainer import TrainingLimits
 
 FRAMES = np.random.default_rng(0).uniform(-1, 1, (3, 16, 16)).astype(np.float32)
@@ -115,6 +117,69 @@ def test_a_process_that_fails_says_why(tiny, tmp_path, monkeypatch):
         trainer.run()
 
 
+class _Dead:
+    """A process that has ended with an exit code."""
+
+    def __init__(self, exitcode):
+        self.exitcode = exitcode
+
+    def join(self, timeout=None):
+        pass
+
+
+def _other(exitcode, *messages):
+    reader, writer = multiprocessing.Pipe(duplex=False)
+    for message in messages:
+        writer.send(message)
+    writer.close()
+    return processes._Other(1, 2, _Dead(exitcode), reader)
+
+
+def test_the_error_of_another_process_is_kept_for_all_who_ask():
+    other = _other(1, "ready", "OutOfMemoryError: CUDA out of memory")
+    for _ in range(3):  # a pipe gives a message once; the watcher and the main thread both ask
+        assert other.cause().endswith("ended: OutOfMemoryError: CUDA out of memory")
+    assert _other(-9, "ready").cause().endswith("ended: SIGKILL")
+    assert _other(processes.PEER_LOST, "ready").cause() is None
+    assert _other(0, "ready").cause() is None
+    with pytest.raises(ReplicaError, match="ended: exit code 1"):
+        _other(1).wait_until_ready()
+
+
+def test_a_process_stuck_with_a_dead_one_ends_and_leaves_the_cause(tmp_path, monkeypatch):
+    ended, over = threading.Event(), threading.Event()
+    codes = []
+
+    def end(code):
+        codes.append(code)
+        ended.set()
+        over.set()
+
+    monkeypatch.setattr(processes, "_STUCK_S", 0.05)
+    monkeypatch.setattr(processes.os, "_exit", end)
+    monkeypatch.setenv("HDSMLM_LAST_WORDS", str(tmp_path / "words"))
+    processes._watch([_other(1, "OutOfMemoryError: CUDA out of memory")], over)
+    assert ended.wait(30)
+    assert codes == [2]
+    words = (tmp_path / "words").read_text()
+    assert classify(ReplicaError(words)) is Status.out_of_memory
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tiny, tmp_path):
+    schedule = tiny.training.schedule.model_copy(update={"learning_rate": 0.01})
+    config = tiny.model_copy(
+        update={"training": tiny.training.model_copy(update={"schedule": schedule})}
+    )
+
+    def score(_network):
+        return {"loss": float("nan")}
+
+    trainer = Watched(config, tmp_path, score, ignore)
+    with pytest.raises(DivergedError, match=r"loss is nan at step 3; lower .*learning_rate"):
+        trainer.run()
+    assert classify(DivergedError("the loss is nan")) is Status.failed
+
+
 def test_two_jax_devices_are_one(tmp_path):
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     answer = subprocess.run(
@@ -176,8 +241,11 @@ def test_parts_of_the_ranks_are_the_batch_of_one_device(tiny, ranks, first_step)
             np.testing.assert_array_equal(joined, getattr(batch, name))
 
 
-def test_samplers_are_shared_evenly():
+def test_samplers_are_shared_evenly(monkeypatch):
     assert [n_samplers(wanted, 3) for wanted in (0, 1, 3, 4)] == [0, 1, 1, 2]
+    monkeypatch.setattr(loop, "_trains_on_gpu", lambda: True)
+    monkeypatch.setattr(loop, "own_cores", lambda: 6)  # of a machine that other trials share
+    assert [n_samplers(None, ranks) for ranks in (1, 2, 4)] == [5, 2, 1]
 
 
 def test_too_many_devices_are_refused_with_numbers():

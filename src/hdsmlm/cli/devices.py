@@ -21,7 +21,8 @@ def command(
     from hdsmlm.compute.leases import Balancer
 
     machine = this_machine()
-    states = Balancer(machine).states()
+    balancer = Balancer(machine)
+    states = balancer.states()
     table = Table("device", box=None, pad_edge=False)
     for heading in ("memory", "used by others", "leased", "free", "slots", "busy"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -40,9 +41,14 @@ def command(
             _gib(state.free_bytes),
             f"{state.free_slots}/{device.slots}",
             f"{100 * device.utilization:.0f} %",
-            held or "-",
+            "; ".join(part for part in (state.out, held) if part) or "-",
         )
     Console().print(table)
+    for waiter in balancer.waiting():
+        typer.echo(
+            f"waits since {waiter.since_s:.0f} s: {waiter.title or 'a task'} (process "
+            f"{waiter.process}) for {waiter.need.devices} x {_gib(waiter.need.memory_bytes)}"
+        )
     for note in machine.notes:
         typer.echo(note)
     if config is not None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from hdsmlm.cli.backends import BackendChoice
 
 
 class RunnerChoice(StrEnum):
@@ -43,8 +44,8 @@ def command(
     ] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Keep no record.")] = False,
     backend: Annotated[
-        str, typer.Option(help="Keras backend: torch or jax.", envvar="KERAS_BACKEND")
-    ] = "torch",
+        BackendChoice, typer.Option(help="Keras backend of the trials.", envvar="KERAS_BACKEND")
+    ] = BackendChoice.torch,
 ) -> None:
     """Train all combinations of a search space; resumable, with table, report and best bundle.
 
@@ -52,7 +53,6 @@ def command(
     """
     from hdsmlm.errors import ConfigError
 
-    os.environ["KERAS_BACKEND"] = backend
     if space == "report":
         if folder is None:
             raise ConfigError("'search report' needs the folder of a search")
@@ -73,6 +73,7 @@ def command(
         address=address,
         tracking=None if no_tracking else (tracking or out / "tracking"),
         retry_failed=retry_failed,
+        backend=backend.value,
     )
     with progress_bar() as listener:
         summary = run_search(job, listener)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hdsmlm.cli.backends import BackendChoice
+
 if TYPE_CHECKING:
     from hdsmlm.config.run import RunConfig
 
@@ -40,18 +42,18 @@ def command(
     ] = None,
     no_tracking: Annotated[bool, typer.Option("--no-tracking", help="Keep no record.")] = False,
     backend: Annotated[
-        str, typer.Option(help="Keras backend: torch or jax.", envvar="KERAS_BACKEND")
-    ] = "torch",
+        BackendChoice, typer.Option(help="Keras backend.", envvar="KERAS_BACKEND")
+    ] = BackendChoice.torch,
     overwrite: Annotated[bool, typer.Option(help="Start afresh in a folder with a run.")] = False,
 ) -> None:
     """Train a model on fresh simulated samples; resumable, tracked, ends with a bundle."""
-    os.environ["KERAS_BACKEND"] = backend
+    os.environ["KERAS_BACKEND"] = backend.value
     from hdsmlm.cli.progress import progress_bar
     from hdsmlm.config.base import parse_assignments
     from hdsmlm.errors import Interrupted, require_extra
 
     tracker = () if no_tracking else ("mlflow",)
-    for library in ("keras", "torch", "onnx", backend, *tracker):
+    for library in ("keras", "torch", "onnx", backend.value, *tracker):
         require_extra(library, "jax" if library == "jax" else "train", "to train a network")
     from hdsmlm.pipelines.run_config import load_run
     from hdsmlm.pipelines.train import RunRequest, run_training

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hdsmlm.machine import THREADS_VARIABLE
+
 CPU = "cpu"
 """Name of the one device that stands for all processor cores."""
 
@@ -55,7 +57,7 @@ class Need:
     memory_bytes : int
         On each device.
     cores : int
-        Cores, where it runs on the processor; of a GPU it takes one slot.
+        Cores: slots of the processor; beside a GPU, of which it takes one slot, so many threads.
     devices : int
         Different GPUs: more than one for data parallelism. On the processor, so many processes
         that share its cores.
@@ -112,10 +114,24 @@ class DeviceState:
     A lease counts with what it reserved or what its process uses, whichever is more. Where the
     driver hides processes (containers), memory of our own tasks counts twice: too little is given
     away, never too much.
+
+    Parameters
+    ----------
+    device : Device
+        The device.
+    leases : tuple of Lease
+        Those on it.
+    out : str
+        Why nothing of it is given away now: it does not answer, or it failed a task a while ago;
+        "" for a device in service.
+    lost : bool
+        Whether it is out because it does not answer.
     """
 
     device: Device
     leases: tuple[Lease, ...] = ()
+    out: str = ""
+    lost: bool = False
 
     @property
     def foreign_bytes(self) -> int:
@@ -142,6 +158,8 @@ class DeviceState:
     @property
     def free_slots(self) -> int:
         """Slots that can be given away."""
+        if self.out:
+            return 0
         return max(0, self.device.slots - sum(lease.slots for lease in self.leases))
 
     @property
@@ -164,11 +182,13 @@ class Placement:
         return self.devices != (CPU,)
 
     def environment(self, need: Need) -> dict[str, str]:
-        """Return the variables that keep a process on these devices."""
+        """Return the variables that keep a process on these devices and to its cores."""
+        threads = {THREADS_VARIABLE: str(max(need.cores, need.devices))}
         if not self.on_gpu:
-            threads = str(max(need.cores, need.devices))
-            return {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads}
+            return {"CUDA_VISIBLE_DEVICES": "", **threads}
         return {
             "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
+            "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+            **threads,
         }

@@ -13,7 +13,7 @@ _MEMORY = (
     "resource_exhausted",
     "can't allocate memory",
     "cannot allocate memory",
-    "unable to allocate",
+    "memoryerror",
     "cublas_status_alloc_failed",
 )
 _LOST = (
@@ -25,10 +25,13 @@ _LOST = (
     "cuda-capable device(s) is/are busy or unavailable",
     "uncorrectable ecc error",
     "invalid device ordinal",
+    "devicelosterror",
 )
 
 _ENDED = (ReplicaError, BrokenExecutor, InterruptedError)
 """One of several processes was lost, or somebody asked this one to stop: it may try again."""
+_BUSY = ("database is locked", "database table is locked")
+"""Words of SQLite while others write into the same record."""
 
 
 def classify(error: BaseException) -> Status:
@@ -44,11 +47,13 @@ def classify(error: BaseException) -> Status:
     <Status.failed: 'failed'>
     """
     seen: BaseException | None = error
+    busy = False
     while seen is not None:
         text = f"{type(seen).__name__}: {seen}".lower()
         if isinstance(seen, MemoryError) or any(word in text for word in _MEMORY):
             return Status.out_of_memory
         if any(word in text for word in _LOST):
             return Status.device_lost
+        busy |= any(word in text for word in _BUSY)
         seen = seen.__cause__
-    return Status.died if isinstance(error, _ENDED) else Status.failed
+    return Status.died if busy or isinstance(error, _ENDED) else Status.failed

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
+from operator import itemgetter
 from typing import Any, Protocol
 
 from hdsmlm.compute.device import CPU, Device
+from hdsmlm.machine import memory, usable_cores
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 TASKS_PER_GPU = 4
@@ -15,38 +18,44 @@ TASKS_PER_GPU = 4
 
 
 class Inventory(Protocol):
-    """Looks at the devices of this machine."""
+    """Looks at the devices of this machine.
+
+    ``scope`` says which of the machine's devices may be seen at all: a device that was there before
+    in the same scope, and is not now, is lost.
+    """
+
+    @property
+    def scope(self) -> str:
+        """Which devices may be seen."""
 
     def read(self, holders: Collection[int]) -> tuple[Device, ...]:
         """Return the devices now; the processes ``holders`` are those with leases."""
 
 
 class CpuInventory:
-    """The processor as one device: its cores are slots, its memory is the machine's."""
+    """The processor as one device: its cores are slots, its memory is the machine's.
+
+    Both within the limits of the container, where there is one.
+    """
+
+    scope = ""
 
     def read(self, holders: Collection[int]) -> tuple[Device, ...]:
         """Return one device; memory of a holder includes that of its children."""
         import psutil
 
-        memory = psutil.virtual_memory()
+        found = memory()
         return (
             Device(
                 name=CPU,
                 title="processor",
-                total_bytes=memory.total,
-                used_bytes=memory.total - memory.available,
+                total_bytes=found.total_bytes,
+                used_bytes=found.used_bytes,
                 slots=usable_cores(),
                 utilization=min(1.0, psutil.getloadavg()[0] / max(1, os.cpu_count() or 1)),
                 processes={process: _resident_bytes(process) for process in holders},
             ),
         )
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _resident_bytes(process: int) -> int:
@@ -90,14 +99,17 @@ class NvmlInventory:
         self._nvml = library
         self._slots = tasks_per_gpu
         self._visible = environment.get(VISIBLE)
+        self._by_bus = environment.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+        self.scope = "all" if self._visible is None else self._visible
         self.lost: tuple[str, ...] = ()
 
     def read(self, holders: Collection[int]) -> tuple[Device, ...]:
         """Return the GPUs that answer."""
         del holders  # the driver lists all processes
-        devices, lost = [], []
+        devices: list[Device] = []
+        lost: list[str] = []
         with self._session() as ready:
-            for index in range(self._nvml.nvmlDeviceGetCount() if ready else 0):
+            for index in range(self._count(lost) if ready else 0):
                 try:
                     device = self._device(index)
                 except self._nvml.NVMLError as error:
@@ -105,8 +117,29 @@ class NvmlInventory:
                     continue
                 if self._is_visible(index, device.name):
                     devices.append(device)
-        self.lost = tuple(lost)
+        self.lost = (*lost, *self._doubts(devices))
         return tuple(devices)
+
+    def _count(self, lost: list[str]) -> int:
+        try:
+            return int(self._nvml.nvmlDeviceGetCount())
+        except self._nvml.NVMLError as error:
+            lost.append(f"the GPUs cannot be counted: {error}")
+            return 0
+
+    def _doubts(self, devices: Collection[Device]) -> list[str]:
+        """Say where CUDA_VISIBLE_DEVICES may mean other GPUs than those that were understood."""
+        parts = self._visible_parts()
+        doubts = []
+        names = {device.title.split(": ", 1)[-1] for device in devices}
+        if any(part.isdigit() for part in parts) and len(names) > 1 and not self._by_bus:
+            doubts.append(
+                f"{VISIBLE} numbers GPUs of different kinds: CUDA counts the fastest first, NVML "
+                "by bus; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPUs by their UUID"
+            )
+        if any(part.startswith("MIG") for part in parts):
+            doubts.append(f"{VISIBLE} names a part of a GPU (MIG): parts are not placed on")
+        return doubts
 
     @contextmanager
     def _session(self) -> Any:
@@ -150,15 +183,21 @@ class NvmlInventory:
         try:
             return ask()
         except self._nvml.NVMLError as error:
-            if getattr(error, "value", None) == self._nvml.NVML_ERROR_NOT_SUPPORTED:
+            silent = (self._nvml.NVML_ERROR_NOT_SUPPORTED, self._nvml.NVML_ERROR_NO_PERMISSION)
+            if getattr(error, "value", None) in silent:
                 return default
             raise
 
     def _is_visible(self, index: int, name: str) -> bool:
         if self._visible is None:
             return True
-        wanted = [part.strip() for part in self._visible.split(",") if part.strip()]
-        return any(part == str(index) or (part and name.startswith(part)) for part in wanted)
+        return any(part == str(index) or name.startswith(part) for part in self._visible_parts())
+
+    def _visible_parts(self) -> list[str]:
+        """Return the entries before the first that is none, such as -1: there CUDA stops too."""
+        parts = [part.strip() for part in (self._visible or "").split(",")]
+        right = (part.isdigit() or part.startswith(("GPU", "MIG")) for part in parts)
+        return [part for part, _ in takewhile(itemgetter(1), zip(parts, right, strict=True))]
 
 
 class Machine:
@@ -166,6 +205,11 @@ class Machine:
 
     def __init__(self, *parts: Inventory) -> None:
         self.parts = parts
+
+    @property
+    def scope(self) -> str:
+        """What may be seen."""
+        return "/".join(part.scope for part in self.parts)
 
     def read(self, holders: Collection[int]) -> tuple[Device, ...]:
         """Return all devices."""

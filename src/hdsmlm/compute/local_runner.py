@@ -8,6 +8,7 @@ from collections import deque
 from hdsmlm.compute.process import GRACE_S, WorkerProcess
 from hdsmlm.compute.task import Outcome, Status, Task
 from hdsmlm.errors import ConfigError
+from hdsmlm.machine import usable_cores
 
 _POLL_S = 0.05
 
@@ -27,6 +28,7 @@ class LocalRunner:
         if workers < 1:
             raise ConfigError(f"--workers {workers}: at least one is needed")
         self.workers = workers
+        self.cores = max(1, usable_cores() // workers)
         self._grace_s = grace_s
         self._queue: deque[Task] = deque()
         self._running: dict[str, WorkerProcess] = {}

@@ -15,7 +15,7 @@ def place(need: Need, states: Sequence[DeviceState]) -> Placement | None:
     equal load, in the order given). The GPUs of one task are different ones; the processor is one
     device, on which all processes of the task run. A task that can use
     GPUs goes to the processor only where there is no GPU at all: one that waits for a GPU is done
-    sooner than one on the processor.
+    sooner than one on the processor. A GPU that does not answer counts as there, with no room.
 
     Parameters
     ----------
@@ -31,6 +31,13 @@ def place(need: Need, states: Sequence[DeviceState]) -> Placement | None:
         return None
     chosen = sorted(fit, key=lambda state: state.load)[:count]
     return Placement(tuple(state.device.name for state in chosen))
+
+
+def needs_lost(need: Need, states: Sequence[DeviceState]) -> bool:
+    """Whether a task has to wait for a GPU that does not answer, however idle the others become."""
+    kind = [state for state in states if state.device.is_gpu == _wants_gpu(need, states)]
+    answering = [DeviceState(_emptied(state)) for state in kind if not state.lost]
+    return sum(_fits(need, state) for state in answering) < _devices(need, states)
 
 
 def check_possible(need: Need, states: Sequence[DeviceState]) -> None:

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 
+from hdsmlm.compute.failure import classify
 from hdsmlm.compute.task import Outcome, Status, Task
-from hdsmlm.compute.worker import LOG, end_family, read_outcome, write_request
+from hdsmlm.compute.worker import LAST_WORDS, LOG, end_family, read_outcome, write_request
+from hdsmlm.errors import LAST_WORDS_VARIABLE, ReplicaError
 
 GRACE_S = 30.0
 """Time that a task has to write its checkpoint when it is asked to stop."""
@@ -27,6 +29,7 @@ class WorkerProcess:
     def __init__(self, task: Task) -> None:
         self.task = task
         self._asked_to_stop = False
+        self._last_words = task.folder.resolve() / LAST_WORDS
         write_request(task)
         with (task.folder / LOG).open("ab") as log:
             self._process = subprocess.Popen(
@@ -34,7 +37,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **task.environment},
+                env={**os.environ, **task.environment, LAST_WORDS_VARIABLE: str(self._last_words)},
                 start_new_session=True,  # Ctrl-C in the terminal is for the owner, who passes it on
             )
 
@@ -44,11 +47,14 @@ class WorkerProcess:
         if code is None:
             return None
         self._close_pipe()
-        outcome = None if self._asked_to_stop else read_outcome(self.task.folder)
-        if outcome is not None:
-            return outcome
+        outcome = read_outcome(self.task.folder)
+        if outcome is not None and (outcome.status is Status.done or not self._asked_to_stop):
+            return outcome  # a task that was done before it heard of the request is done
         if self._asked_to_stop:
             return Outcome(self.task.name, Status.cancelled, error="stopped on request")
+        if self._last_words.is_file():
+            words = self._last_words.read_text(encoding="utf-8")
+            return Outcome(self.task.name, classify(ReplicaError(words)), error=words)
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Outcome(
             self.task.name,

@@ -18,6 +18,7 @@ from hdsmlm.compute.device import Need
 from hdsmlm.compute.process import run_to_end
 from hdsmlm.compute.task import Outcome, Status, Task
 from hdsmlm.errors import ConfigError, require_extra
+from hdsmlm.machine import usable_cores
 
 _START_S = 60
 
@@ -60,11 +61,12 @@ class RayRunner:
         self._asked: set[str] = set()
         self._cancelled: deque[str] = deque()
         self._has_gpus = ray.cluster_resources().get("GPU", 0) > 0
+        self.cores = _share([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
 
     def _start(self, address: str | None) -> None:
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address is None:
-            options |= {"num_cpus": self.workers, "include_dashboard": False}
+            options |= {"num_cpus": max(self.workers, usable_cores()), "include_dashboard": False}
         try:
             self._ray.init(address=address or "local", **options)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -123,7 +125,7 @@ class RayRunner:
             task = self._queue.popleft()
             gpus = float(task.need.devices) if task.need and task.need.gpu else 0.0
             call = self._call.options(
-                num_cpus=1,
+                num_cpus=task.need.cores if task.need else 1,
                 num_gpus=gpus if self._has_gpus else 0.0,
                 max_retries=0,  # the owner decides, and writes it down
                 name=task.name,
@@ -148,6 +150,12 @@ class RayRunner:
         if asked and outcome.status is Status.died:
             return Outcome(name, Status.cancelled, error="stopped on request")
         return outcome
+
+
+def _share(nodes: list[dict[str, float]], workers: int) -> int:
+    """Return the cores of one of so many tasks: an even share that fits on every machine."""
+    cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    return max(1, min(min(cores), sum(cores) // workers)) if cores else 1
 
 
 def _run_in_ray(plain: dict[str, Any]) -> dict[str, Any]:

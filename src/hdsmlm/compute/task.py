@@ -80,9 +80,13 @@ class Outcome:
 
 @runtime_checkable
 class Runner(Protocol):
-    """Runs tasks, at most ``workers`` at a time; the others wait in the order of submission."""
+    """Runs tasks, at most ``workers`` at a time; the others wait in the order of submission.
+
+    ``cores`` is the share of each task of the cores where it runs.
+    """
 
     workers: int
+    cores: int
 
     def submit(self, task: Task) -> None:
         """Queue a task; its name must not be in use by an unfinished one."""

@@ -27,12 +27,14 @@ from hdsmlm.io.writing import atomic_path
 REQUEST = "request.json"
 OUTCOME = "outcome.json"
 LOG = "worker.log"
+LAST_WORDS = "last_words.txt"
 
 
 def write_request(task: Task) -> None:
     """Write what a worker must know, and remove the outcome of an earlier attempt."""
     task.folder.mkdir(parents=True, exist_ok=True)
-    (task.folder / OUTCOME).unlink(missing_ok=True)
+    for name in (OUTCOME, LAST_WORDS):
+        (task.folder / name).unlink(missing_ok=True)
     request = {
         "name": task.name,
         "function": task.function,
@@ -81,17 +83,29 @@ def _lease(request: dict[str, Any]) -> Any:
 
 
 class _OnDevices:
+    """Holds devices for a block, and lets them rest where they failed it."""
+
     def __init__(self, balancer: Any, need: Need, title: str) -> None:
-        self._held = balancer.lease(need, title)
+        self._balancer = balancer
+        self._held = balancer.lease(need, title, say=_log)
         self._need = need
 
     def __enter__(self) -> Placement:
-        placement: Placement = self._held.__enter__()
-        os.environ.update(placement.environment(self._need))
-        return placement
+        self._placement: Placement = self._held.__enter__()
+        os.environ.update(self._placement.environment(self._need))
+        return self._placement
 
-    def __exit__(self, *details: Any) -> None:
-        self._held.__exit__(*details)
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self._balancer.worked(self._placement)
+        elif classify(error) is Status.device_lost:
+            self._balancer.failed(self._placement)
+        self._held.__exit__(kind, error, trace)
+
+
+def _log(text: str) -> None:
+    sys.stderr.write(f"{text}\n")  # into the log of the task
+    sys.stderr.flush()
 
 
 def _function(reference: str) -> Any:

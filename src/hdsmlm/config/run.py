@@ -37,3 +37,17 @@ class RunConfig(Section):
                 "(stem_stride x 2^depth of the network)"
             )
         return self
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of the scores that a validation gives; of them a search compares one.
+
+        Examples
+        --------
+        >>> RunConfig().score_names
+        ('loss', 'recall', 'precision', 'f1')
+        """
+        names = ["loss", "recall", "precision", "f1"]
+        for source in self.data.binned:
+            names += [f"{source.title}_loss", f"{source.title}_f1"]
+        return (*names, *(["mixed_loss"] if self.data.binned else []))

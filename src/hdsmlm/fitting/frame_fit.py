@@ -8,7 +8,6 @@ of emitters is chosen (:mod:`hdsmlm.fitting.count_choice`), and the fit is asses
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +25,7 @@ from hdsmlm.fitting.likelihood import PoissonData
 from hdsmlm.fitting.psf_kernels import fittable_psf
 from hdsmlm.fitting.region_fit import COMMON_SHAPE, FIXED_SHAPE, FREE_SHAPE
 from hdsmlm.imaging.psf import Psf
+from hdsmlm.machine import usable_cores
 from hdsmlm.records.emitters import Emitters
 
 
@@ -153,7 +153,7 @@ def _problem(data: PoissonData, psf: Psf, pixel_size_nm: float, config: FitConfi
     )
     support = fittable.support_px * (2.0 if config.free_width else 1.0)
     rules = GroupRules(link, config.max_group_size, half, support)
-    return FrameProblem(data, fittable, limits, rules, config.threads or os.cpu_count() or 1)
+    return FrameProblem(data, fittable, limits, rules, config.threads or usable_cores())
 
 
 def _check(

@@ -7,7 +7,6 @@ grow with the movie and a killed run goes on where it stopped, with the same row
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +34,7 @@ from hdsmlm.inference.engines import build_engine
 from hdsmlm.inference.predictor import Predictor
 from hdsmlm.io.movies import open_movie
 from hdsmlm.io.tables import TableInfo
+from hdsmlm.machine import usable_cores
 from hdsmlm.normalization import fit_normalizer
 from hdsmlm.pipelines.localize_microscope import (
     calibration_sha256,
@@ -299,7 +299,7 @@ class _Run:
         if self.job.workers.elsewhere and missing:
             self._spread(missing, done)
             return
-        threads = self.config.threads or os.cpu_count() or 1
+        threads = self.config.threads or usable_cores()
         with _pool(threads if self.config.fit == "joint" else 1) as pool:
             running: list[tuple[int, Future[_Tables]]] = []
 
@@ -369,6 +369,7 @@ class _Run:
             missing,
             lambda index: self.store.has(index, with_map=False),
             on_gpu=self.engine.on_gpu,
+            threads=threads,
         )
         progress = Progress(self.listener, STAGE, done, self.last - self.first, self._frames)
         spread(work, job.workers, self.store.folder, progress)

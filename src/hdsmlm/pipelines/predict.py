@@ -287,6 +287,7 @@ class _Run:
             missing,
             lambda index: self.store.has(index, with_map=self.with_map),
             on_gpu=self.engine.on_gpu,
+            threads=threads,
         )
         progress = Progress(self.listener, STAGE, done, self.last - self.first, self._kept_frames)
         spread(work, job.workers, self.store.folder, progress)

@@ -1,38 +1,42 @@
-"""Search: every trial is a training run of its own; killed searches go on, failures are recorded.
-
-The folder holds ``search.yaml`` and ``base.yaml`` (what was asked for), ``search.json`` (the parent
-run of the record), ``trials/0001/`` with ``trial.json`` (state and scores), ``worker.log`` and
-``run/`` (an ordinary run folder), and in the end ``results.csv``, ``results.json``, ``report.html``
-and ``best/`` (the best bundle).
-"""
+"""Search: every trial is a training run of its own; killed ones go on, failures are recorded."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Mapping
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from hdsmlm.compute.device import Need
-from hdsmlm.compute.holder import held
-from hdsmlm.compute.inventory import usable_cores
+from hdsmlm.compute.holder import held, is_held
+from hdsmlm.compute.inventory import this_machine
+from hdsmlm.compute.leases import FOLDER_VARIABLE, Balancer
 from hdsmlm.compute.local_runner import LocalRunner
 from hdsmlm.compute.memory import estimate_memory
 from hdsmlm.compute.ray_runner import RayRunner
 from hdsmlm.compute.task import Outcome, Runner, Status, Task
-from hdsmlm.config.base import load_section, section_to_yaml
 from hdsmlm.config.run import RunConfig
 from hdsmlm.config.search import HalvingMethod, SearchConfig, base_values, load_search
 from hdsmlm.errors import ConfigError, Interrupted, OutputError, require_extra
-from hdsmlm.io.writing import atomic_path, output_folder
+from hdsmlm.io.writing import output_folder
+from hdsmlm.pipelines.search_folder import (
+    RUN,
+    keep_best,
+    read_state,
+    trial_folder,
+    write_outcome,
+    write_plan,
+    write_state,
+)
 from hdsmlm.records.events import Event, Listener, silent
 from hdsmlm.search.halving import Halving, rung_steps
 from hdsmlm.search.record import Attempt, State, TrialRecord, read_record, write_record
-from hdsmlm.search.report import REPORT, TABLE, write_results
+from hdsmlm.search.report import REPORT, TABLE
 from hdsmlm.search.space import Trial, draw_trials
 from hdsmlm.search.summary import Summary
 from hdsmlm.tracking.mlflow_tracker import (
@@ -42,18 +46,12 @@ from hdsmlm.tracking.mlflow_tracker import (
     register_bundle,
 )
 
-SEARCH = "search.yaml"
-BASE = "base.yaml"
-STATE = "search.json"
-TRIALS = "trials"
-RUN = "run"
-BUNDLE = "bundle"
-"""Of the run folder; pipelines.train, which writes it, loads Keras, and this module need not."""
 FUNCTION = "hdsmlm.pipelines.trial:run_trial"
-BEST = "best"
-FREE_TO_CHANGE = ("metric", "goal", "retries", "memory_retries")
-"""Search fields that a continued search may change (metric and goal not with halving)."""
 _WAIT_S = 1.0
+_TELL_S = 15.0
+"""Time between two looks for trials that wait for a device."""
+_PASSED_ON = ("MLFLOW_TRACKING_URI", FOLDER_VARIABLE)
+"""Environment variables that a worker on another machine must have too, where they are set."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,8 @@ class SearchJob:
         Folder of the MLflow record; None keeps none.
     retry_failed : bool
         Try failed trials of an earlier call again.
+    backend : str
+        Keras backend of all trials.
     function : str
         What a trial calls in its worker, in place of training.
     """
@@ -87,6 +87,7 @@ class SearchJob:
     address: str | None = None
     tracking: Path | None = None
     retry_failed: bool = False
+    backend: Literal["torch", "jax"] = "torch"
     function: str = FUNCTION
 
 
@@ -100,85 +101,89 @@ def run_search(job: SearchJob, listener: Listener = silent) -> Summary:
     OutputError
         A folder that cannot be written or that another process works in; no trial succeeded.
     Interrupted
-        Ctrl-C; running trials wrote their checkpoints, and the same command goes on.
+        Ctrl-C or a termination; running trials wrote their checkpoints, and the same command goes
+        on.
     """
     config = load_search(job.space)
     base = base_values(config, job.space.parent)
     trials = draw_trials(config, base)
     _check_rungs(config, trials)
-    for library in ("keras", "torch", "onnx", *(() if job.tracking is None else ("mlflow",))):
-        require_extra(library, "train", "to train a network")
+    _check_metric(config, trials)
+    for library in ("keras", job.backend, "torch", "onnx"):
+        require_extra(library, "jax" if library == "jax" else "train", "to train a network")
+    if job.tracking is not None:
+        require_extra("mlflow", "train", "to keep a record")
     output_folder(job.out)
-    with held(job.out):
-        _write_plan(config, base, job.out)
+    with held(job.out), _termination_is_ctrl_c():
+        write_plan(config, base, job.backend, job.out)
         parent = _open_parent(config, job)
         search = _Search(job, config, trials, parent.run_id if parent else "", listener)
-        complete = False
         try:
             search.run()
-            complete = True
-        except KeyboardInterrupt:
-            raise Interrupted("finished trials are kept; run the same command to go on") from None
-        finally:
-            summary = write_report(job.out)
-            if parent is not None:
-                _record_results(summary, job, parent)
-                parent.close(complete)
+        except BaseException as error:
+            with suppress(Exception):  # what went wrong first is what has to be told
+                _finish(job, parent, complete=False)
+            if isinstance(error, KeyboardInterrupt):
+                words = "finished trials are kept; run the same command to go on"
+                raise Interrupted(words) from None
+            raise
+        summary = _finish(job, parent, complete=True)
     if summary.best is None:
         first = next((r.error for r in search.records.values() if r.error), "no trial is complete")
         raise OutputError(f"no trial of {job.out} succeeded; the first error: {first}")
     return summary
 
 
+def _finish(job: SearchJob, parent: MlflowTracker | None, complete: bool) -> Summary:
+    """Write what came out, into the folder and into the record."""
+    summary = write_outcome(job.out)
+    keep_best(summary, job.out)
+    if parent is not None:
+        _record_results(summary, job, parent)
+        parent.close(complete)
+    return summary
+
+
 def write_report(folder: Path) -> Summary:
     """Write table and report of a search as it stands, running or not.
+
+    The best bundle so far is copied too, unless the search runs: then it does that in the end.
 
     Raises
     ------
     ConfigError
         When the folder holds no search.
     """
-    path = folder / SEARCH
-    if not path.is_file():
-        raise ConfigError(
-            f"{folder} holds no search ({SEARCH} is missing); give the --out of 'hdsmlm search'"
-        )
-    config = load_section(SearchConfig, path)
-    base = yaml.safe_load((folder / BASE).read_text(encoding="utf-8")) or {}
-    trials = draw_trials(config, base)
-    records = [
-        read_record(_trial_folder(folder, trial.number)) or TrialRecord(trial.number, trial.values)
-        for trial in trials
-    ]
-    summary = Summary(config, tuple(records))
-    write_results(summary, folder)
-    _keep_best(summary, folder)
+    summary = write_outcome(folder)
+    if not is_held(folder):
+        keep_best(summary, folder)
     return summary
 
 
-def _trial_folder(out: Path, number: int) -> Path:
-    return out / TRIALS / f"{number:04d}"
+@contextmanager
+def _termination_is_ctrl_c() -> Iterator[None]:
+    """Let a termination end the block as Ctrl-C does: trials write their checkpoints."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _write_plan(config: SearchConfig, base: Mapping[str, Any], out: Path) -> None:
-    """Write what is asked for; a folder with another search is refused."""
-    path, base_path = out / SEARCH, out / BASE
-    base_text = yaml.safe_dump(dict(base), sort_keys=True)
-    if path.is_file():
-        before = load_section(SearchConfig, path)
-        free = FREE_TO_CHANGE[2:] if config.method.kind == "halving" else FREE_TO_CHANGE
-        old, new = (c.model_dump(mode="json", exclude={*free, "base"}) for c in (before, config))
-        changed = [key for key in new if old[key] != new[key]]
-        if base_path.is_file() and base_path.read_text(encoding="utf-8") != base_text:
-            changed.append("base")
-        if changed:
+def _check_metric(config: SearchConfig, trials: tuple[Trial, ...]) -> None:
+    for trial in trials:
+        if config.metric not in trial.config.score_names:
             raise ConfigError(
-                f"{out} holds a search that differs in {', '.join(changed)}; go on with its own "
-                f"{SEARCH}, or choose another --out"
+                f"metric: the runs have no score '{config.metric}'; choose one of: "
+                f"{', '.join(trial.config.score_names)}"
             )
-    for target, text in ((base_path, base_text), (path, section_to_yaml(config))):
-        with atomic_path(target) as temporary:
-            temporary.write_text(text, encoding="utf-8")
 
 
 def _check_rungs(config: SearchConfig, trials: tuple[Trial, ...]) -> None:
@@ -197,13 +202,10 @@ def _open_parent(config: SearchConfig, job: SearchJob) -> MlflowTracker | None:
     """Open, or open again, the parent run of the record."""
     if job.tracking is None:
         return None
-    path = job.out / STATE
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    tracker = MlflowTracker(job.tracking, config.name, known.get("parent_run", ""))
+    tracker = MlflowTracker(job.tracking, config.name, read_state(job.out).get("parent_run", ""))
     end_lost_runs(job.tracking, tracker.run_id)  # nobody else works in this folder
     tracker.log_params({"method": config.method.kind, "metric": config.metric})
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"parent_run": tracker.run_id}) + "\n", encoding="utf-8")
+    write_state(job.out, parent_run=tracker.run_id)
     return tracker
 
 
@@ -246,29 +248,42 @@ class _Search:
         runner = open_runner(self.job)
         try:
             for number in waiting:
-                runner.submit(self._task(number))
+                runner.submit(self._task(number, runner.cores))
+            told = time.monotonic()
             while any(not record.state.final for record in self.records.values()):
                 outcome = runner.wait(_WAIT_S)
                 if outcome is not None:
                     number = int(outcome.task.rsplit("-", 1)[-1])
                     self._hear(number, outcome)
                     if not self.records[number].state.final:
-                        runner.submit(self._task(number))
+                        runner.submit(self._task(number, runner.cores))
+                elif time.monotonic() - told > _TELL_S:
+                    told = time.monotonic()
+                    self._tell_waiting()
         finally:
             runner.close()
 
+    def _tell_waiting(self) -> None:
+        """Say which trials wait for a device of this machine, so that nobody wonders."""
+        own = {f"{self.config.name}-{number:04d}" for number in self.trials}
+        titles = [w.title for w in Balancer(this_machine()).waiting() if w.title in own]
+        if titles:
+            self._tell(f"{', '.join(titles)}: waiting for a device (see 'hdsmlm devices')")
+
     def _record(self, trial: Trial) -> TrialRecord:
-        found = read_record(_trial_folder(self.job.out, trial.number))
+        found = read_record(trial_folder(self.job.out, trial.number))
         if found is None:
             return TrialRecord(trial.number, trial.values)
         return found.again() if found.state is State.failed and self.job.retry_failed else found
 
-    def _task(self, number: int) -> Task:
-        folder = _trial_folder(self.job.out, number)
-        run = self._run_config(number)
+    def _task(self, number: int, cores: int) -> Task:
+        folder = trial_folder(self.job.out, number)
+        run = with_whole_paths(self._run_config(number))
         devices = run.training.devices
-        cores = 1 if self.job.address else max(1, usable_cores() // self.job.workers)
         tracking = self.job.tracking
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        if self._parent_run:
+            environment[PARENT_VARIABLE] = self._parent_run
         return Task(
             name=run.name,
             function=self.job.function,
@@ -284,7 +299,7 @@ class _Search:
                 cores=cores,
                 devices=devices,
             ),
-            environment={PARENT_VARIABLE: self._parent_run} if self._parent_run else {},
+            environment={"KERAS_BACKEND": self.job.backend, **environment},
         )
 
     def _run_config(self, number: int) -> RunConfig:
@@ -309,16 +324,15 @@ class _Search:
         elif outcome.status is not Status.cancelled:
             record = self._after_failure(record, outcome)
         self.records[number] = record
-        write_record(record, _trial_folder(self.job.out, number))
+        write_record(record, trial_folder(self.job.out, number))
         self._tell(f"trial {number} {_verdict(record, self.config.metric, outcome)}")
 
     def _scored(self, record: TrialRecord, value: Mapping[str, Any]) -> TrialRecord:
         scores = dict(value["scores"])
         if self.config.metric not in scores:
-            raise ConfigError(
-                f"the runs have no score '{self.config.metric}'; set metric to one of: "
-                f"{', '.join(scores)}"
-            )
+            words = f"the run has no score '{self.config.metric}', but {', '.join(scores)}"
+            attempt = Attempt(Status.failed.value, words, record.batch_size or 0)
+            return replace(record, attempts=(*record.attempts, attempt), state=State.failed)
         record = replace(
             record,
             scores=scores,
@@ -363,23 +377,29 @@ def smaller_batch(run: RunConfig) -> int | None:
     return next((n for n in smaller if group % n == 0 and n % devices == 0), None)
 
 
+def with_whole_paths(run: RunConfig) -> RunConfig:
+    """Return a run whose folders are found from any working folder: on another machine, too."""
+    binned = tuple(
+        source.model_copy(update={"folder": source.folder.absolute()}) for source in run.data.binned
+    )
+    start = run.training.start_from
+    if start is not None and Path(start).exists():
+        start = str(Path(start).absolute())
+    return run.model_copy(
+        update={
+            "data": run.data.model_copy(update={"binned": binned}),
+            "training": run.training.model_copy(update={"start_from": start}),
+        }
+    )
+
+
 def _verdict(record: TrialRecord, metric: str, outcome: Outcome) -> str:
-    if outcome.status is Status.done:
+    if outcome.status is Status.done and record.state is not State.failed:
         word = {State.waiting: "goes on", State.stopped: "stopped"}.get(record.state, "complete")
         return f"{word}: {metric} {record.scores[metric]:.4f} at step {record.step}"
     if record.state is State.failed:
-        return f"failed: {outcome.error[:200]}"
+        return f"failed: {record.error[:200]}"
     return f"{outcome.status.value.replace('_', ' ')}, tried again"
-
-
-def _keep_best(summary: Summary, out: Path) -> None:
-    """Copy the bundle of the best trial to ``best/``."""
-    if summary.best is None:
-        return
-    source = _trial_folder(out, summary.best.number) / RUN / BUNDLE
-    with atomic_path(out / BEST) as temporary:
-        shutil.copytree(source, temporary)
-        shutil.rmtree(out / BEST, ignore_errors=True)
 
 
 def _record_results(summary: Summary, job: SearchJob, parent: MlflowTracker) -> None:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hdsmlm.compute.device import Need
-from hdsmlm.compute.inventory import usable_cores
 from hdsmlm.compute.local_runner import LocalRunner
 from hdsmlm.compute.ray_runner import RayRunner
 from hdsmlm.compute.task import Outcome, Runner, Status, Task
 from hdsmlm.errors import ConfigError, WorkerError
 from hdsmlm.inference.chunk_store import WORKERS
+from hdsmlm.machine import THREADS_VARIABLE, usable_cores
 from hdsmlm.records.events import Event, Listener
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class Work:
         Whether a chunk is finished.
     on_gpu : bool
         Whether the engine runs on a GPU: then each worker leases one of its own.
+    threads : int
+        Of each worker.
     """
 
     function: str
@@ -121,6 +123,7 @@ class Work:
     chunks: Sequence[int]
     has: Callable[[int], bool]
     on_gpu: bool = False
+    threads: int = 1
 
 
 @dataclass
@@ -230,6 +233,7 @@ def _task(work: Work, name: str, chunks: list[int], folder: Path) -> Task:
         arguments={**work.arguments, "chunks": chunks},
         folder=folder / name,
         need=Need(GPU_BYTES, whole=True) if work.on_gpu else None,
+        environment={THREADS_VARIABLE: str(work.threads)},
     )
 
 

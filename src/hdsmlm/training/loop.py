@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import math
 import signal
 import threading
 import time
@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from hdsmlm.config.run import RunConfig
-from hdsmlm.errors import ReplicaError
+from hdsmlm.errors import DivergedError, ReplicaError
+from hdsmlm.machine import own_cores
 from hdsmlm.records.events import Event
 from hdsmlm.training.checkpoint import save_checkpoint
 from hdsmlm.training.feed import SampleFeed
@@ -49,15 +50,32 @@ def fit(
     )
 
 
+def check_finite(loss: float, step: int) -> None:
+    """Refuse to go on from weights that are lost.
+
+    Raises
+    ------
+    DivergedError
+        When the loss is infinite or not a number.
+    """
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"training diverged: the loss is {loss} at step {step}; lower "
+            "training.schedule.learning_rate or training.clip_norm, or lengthen "
+            "training.schedule.warmup_steps, and start anew"
+        )
+
+
 def n_samplers(wanted: int | None, ranks: int) -> int:
     """Return the processes that draw samples for one of the ranks: an even share, rounded up.
 
-    Where the number is left open, one beside a processor, and all cores but one beside a GPU.
+    Where the number is left open, one beside a processor, and beside a GPU all cores but one of
+    those that are meant for this run.
     """
     if wanted is None and not _trains_on_gpu():
         return 1
     if wanted is None:
-        return max(1, (os.cpu_count() or 2) // ranks - 1)
+        return max(1, own_cores() // ranks - 1)
     return -(-wanted // ranks)
 
 
@@ -121,6 +139,7 @@ class Keeper(keras.callbacks.Callback):
         progress.seconds = self.seconds_before + now - self.started
         if logs:
             self.train_loss = float(logs["loss"])
+            check_finite(self.train_loss, progress.step)
         if progress.step % 50 == 0:
             self._log(now)
         if progress.step % training.validation.every_steps == 0 or progress.step == training.steps:
@@ -190,6 +209,7 @@ class Keeper(keras.callbacks.Callback):
         with averaged_weights(self.model):
             scores = dict(trainer.validate(trainer.network))
             loss = scores.get("mixed_loss", scores["loss"])
+            check_finite(loss, progress.step)
             if trainer.config.training.validation.patience and loss < progress.best_loss:
                 trainer.keep_best()
         trainer.sink({f"val_{name}": value for name, value in scores.items()}, progress.step)

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,7 +29,8 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 
 from hdsmlm.config.run import RunConfig
-from hdsmlm.errors import ReplicaError
+from hdsmlm.errors import ReplicaError, leave_last_words
+from hdsmlm.machine import usable_cores
 from hdsmlm.training.parallel import check_enough
 
 PEER_LOST = 3
@@ -183,8 +184,7 @@ class TorchProcesses(TorchRank):
                     self._others.append(_Other.start(rank, meeting, config, first_step))
                 for other in self._others:
                     other.wait_until_ready()
-                if self._gpus:
-                    _watch(self._others, over)
+                _watch(self._others, over)
                 with self._cause_told(), self.joined(meeting, model):
                     yield
                 for other in self._others:
@@ -206,7 +206,7 @@ class TorchProcesses(TorchRank):
             raise ReplicaError(cause) from error
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Other:
     """A started process as rank 0 sees it."""
 
@@ -214,6 +214,8 @@ class _Other:
     ranks: int
     process: Any
     messages: Connection
+    _words: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def start(cls, rank: int, meeting: Meeting, config: RunConfig, first_step: int) -> _Other:
@@ -239,25 +241,31 @@ class _Other:
         while not self.messages.poll(0.1):
             if self.process.exitcode is not None:
                 break
-        message = self._message()
-        if message != READY:
+        if not self._hear():
             self.process.join(_CAUSE_S)
-            raise ReplicaError(self._ended(message))
+            raise ReplicaError(self._ended())
 
     def cause(self) -> str | None:
         """Return how it ended, unless it lives, ended well, or only followed another one."""
         if self.process.exitcode in (None, 0, PEER_LOST):
             return None
-        return self._ended(self._message())
+        self._hear()
+        return self._ended()
 
-    def _message(self) -> str:
-        with suppress(EOFError):  # it ended before it could say why
-            return str(self.messages.recv()) if self.messages.poll() else ""
-        return ""
+    def _hear(self) -> bool:
+        """Take what it sent: whether it is ready, or its error, which a pipe gives only once."""
+        ready = False
+        with self._lock, suppress(EOFError, OSError):  # it ended before it could say why
+            while self.messages.poll():
+                message = str(self.messages.recv())
+                ready |= message == READY
+                if message != READY:
+                    self._words = message
+        return ready
 
-    def _ended(self, words: str) -> str:
+    def _ended(self) -> str:
         code = self.process.exitcode or 0
-        how = words or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
+        how = self._words or (signal.Signals(-code).name if code < 0 else f"exit code {code}")
         return f"process {self.rank + 1} of {self.ranks} that trained this model ended: {how}"
 
     def end(self) -> None:
@@ -279,14 +287,18 @@ def lost(others: Sequence[_Other], within_s: float) -> str | None:
 
 
 def _watch(others: Sequence[_Other], over: threading.Event) -> None:
-    """End this process when one of the others is gone and the GPU waits for it for ever."""
+    """End this process when one of the others is gone and the main thread waits for it for ever.
+
+    It may be inside the driver of a GPU, or at the meeting, where nobody tells it.
+    """
 
     def look() -> None:
         while not over.wait(1.0):
             cause = lost(others, 0.0)
             if cause is not None and not over.wait(_STUCK_S):
                 sys.stderr.write(f"error: {cause}; run the same command to go on\n")
-                os._exit(ReplicaError.exit_code)  # the main thread is inside the driver
+                leave_last_words(ReplicaError(cause))
+                os._exit(ReplicaError.exit_code)
 
     threading.Thread(target=look, name="ranks", daemon=True).start()
 
@@ -350,10 +362,3 @@ def _loopback() -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
-
-
-def usable_cores() -> int:
-    """Return the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
