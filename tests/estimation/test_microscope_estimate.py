@@ -173,6 +173,21 @@ def test_drift_of_a_structure_is_found():
     assert abs(found.y_px[-1]) < 0.1
 
 
+@pytest.mark.parametrize("frames_each", [10, 25])
+def test_molecules_that_switch_at_random_are_no_drift(frames_each):
+    """One bright molecule at a time: each stretch is the first one, shifted, and pairs agree."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:64, :64]
+    for stretches in (8, 2):
+        frames = np.full((stretches * frames_each, 64, 64), 20.0)
+        for k in range(stretches):
+            cy, cx = rng.uniform(12, 52, 2)
+            spot = 400 * np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * SIGMA_PX**2))
+            frames[k * frames_each : (k + 1) * frames_each] += spot
+        found = drift(ArrayMovie(rng.poisson(frames).astype(np.uint16)), SIGMA_PX)
+        assert not found.is_known or found.largest_px < 0.5
+
+
 def test_measured_maps_replace_the_estimate():
     frames, _ = simulated("scmos", 0.2, frames=60)
     plane = np.ones((64, 64))

@@ -3,7 +3,11 @@
 Stretches are averaged, smoothed and compared by phase correlation (Kuglin & Hines, 1975) in which
 frequencies above the point-spread function are left out, since they hold noise and the fixed
 pattern of the chip alone. Molecules that lie at random give every stretch another picture: then the
-correlation has no clear peak, and the drift is not known. Localizations tell it far more precisely.
+correlation has no clear peak, or peaks by chance. So all pairs of stretches are compared, and a shift
+counts only where the pairs agree (the way from a to b and on to c is that from a to c), as a real
+drift must; and only where the way is one of many small steps: a few bright molecules that switch at
+random agree with each other too, but jump. Else the drift is not known. Localizations tell it far
+more precisely.
 """
 
 from __future__ import annotations
@@ -21,6 +25,12 @@ SEGMENTS = 8
 MIN_SEGMENT_FRAMES = 10
 _MIN_CONTRAST = 8.0
 _FRAMES_PER_SEGMENT = 200
+_LARGEST_STEP = 0.6
+"""Step between neighbouring stretches, as a share of the whole way, above which it is a jump."""
+_SMALL_PX = 2.0
+"""Ways up to this length may jump: a pixel of error is no molecule for another."""
+_CLOSURE_PX = 1.0
+"""Largest difference between a shift and the sum of shifts around it, of pictures that match."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +73,39 @@ def drift(reader: MovieReader, sigma_px: float) -> Drift:
     shape = pictures[0].shape
     band = _band(shape, sigma_px)
     spectra = [fft2(_framed(picture)) for picture in pictures]
-    shifts = np.array([_shift(spectra[0], spectrum, band) for spectrum in spectra])
+    shifts = _consistent(spectra, band)
     middle = 0.5 * (edges[:-1] + edges[1:] - 1)
     return Drift(middle, shifts[:, 0], shifts[:, 1])
+
+
+def _consistent(
+    spectra: list[NDArray[np.complex128]], band: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the shift (x, y) of each picture against the first; NaN where the pairs disagree.
+
+    With two pictures there is one pair, and its own peak is all that there is to judge by: a shift
+    of more than an eighth of the field is then one by chance.
+    """
+    n = len(spectra)
+    pairs = np.zeros((n, n, 2))
+    for a in range(n):
+        for b in range(a + 1, n):
+            pairs[a, b] = _shift(spectra[a], spectra[b], band)
+            pairs[b, a] = -pairs[a, b]
+    found = pairs[0].copy()
+    if n == 2:
+        sides = np.array(spectra[0].shape[::-1])
+        found[np.abs(found).max(axis=1) > sides.min() / 8] = np.nan
+        return found
+    residual = np.linalg.norm(pairs - (found[None, :] - found[:, None]), axis=2)
+    agrees = np.nan_to_num(residual, nan=np.inf) <= _CLOSURE_PX
+    np.fill_diagonal(agrees, val=False)
+    found[agrees.sum(axis=1) * 2 < n - 1] = np.nan  # fewer than half of the others
+    way = np.linalg.norm(found[:, None] - found[None, :], axis=2).max()
+    step = np.linalg.norm(np.diff(found, axis=0), axis=1).max()
+    if way > _SMALL_PX and step > _LARGEST_STEP * way:
+        found[1:] = np.nan
+    return found
 
 
 def _mean_picture(reader: MovieReader, start: int, stop: int) -> NDArray[np.float64]:
