@@ -217,9 +217,18 @@ class Program:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+def program_options() -> tuple[str, ...]:
+    """Further options of the program; a module of tests may have its own."""
+    return ()
+
+
+@pytest.fixture(scope="module")
+def program(
+    tmp_path_factory: pytest.TempPathFactory, program_options: tuple[str, ...]
+) -> Iterator[Program]:
     allowed = tmp_path_factory.mktemp("microscope")
-    running = Program(tmp_path_factory.mktemp("served"), "--allow", str(allowed))
+    data = tmp_path_factory.mktemp("served")
+    running = Program(data, "--allow", str(allowed), *program_options)
     running.allowed = allowed  # type: ignore[attr-defined]
     yield running
     if running.process.poll() is None:

@@ -1,27 +1,33 @@
 """The queue between server and worker: huey, on a SQLite file or on Redis.
 
 The queue only says that there is something to do. What is to be done, and what has been done, is in
-the store: a job that was taken from the queue by a worker that died is put back from there.
+the store: a job that was taken from the queue by a worker that died is put back from there, and so
+is what a Redis server forgot or did not take.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from huey import RedisHuey, SqliteHuey
+from huey.api import Task
 from huey.registry import Message
 from huey.serializer import Serializer
 
 from hdsmlm.config.service import SQLITE_QUEUE, ServiceConfig
 from hdsmlm.errors import ConfigError, require_extra
 from hdsmlm.service.folders import Folders
+from hdsmlm.service.store import WAITING, Store
 
 LIVE = "live"
 """Kind of job that runs as long as a microscope writes, in a lane of its own."""
+log = logging.getLogger("hdsmlm.service")
 
 
 class JsonSerializer(Serializer):
@@ -48,6 +54,33 @@ class Lane:
 
     huey: Any
     put: Callable[[str], object]
+
+
+class _RedisQueue(RedisHuey):
+    """A queue on a Redis server that may be away for a time, and come back without its memory."""
+
+    waiting: Callable[[], list[str]]
+    """Gives the jobs that the store has for this queue."""
+    put: Callable[[str], object]
+
+    def enqueue(self, task: Task) -> Any:
+        """Add a message; without a Redis server the worker finds the job in the store later."""
+        from redis import RedisError
+
+        try:
+            return super().enqueue(task)
+        except RedisError as error:
+            log.warning("the Redis server of the queue does not take a job now (%s)", error)
+            return None
+
+    def dequeue(self) -> Task | None:
+        """Take a message; from the store where the queue has had none for a second."""
+        task = super().dequeue()
+        if task is None:
+            # A job that another thread has just taken comes twice: only the first claims it.
+            for job_id in self.waiting():
+                self.put(job_id)
+        return task
 
 
 def _no_work(job_id: str) -> None:
@@ -84,14 +117,21 @@ def open_lane(
         huey = SqliteHuey(title, filename=str(folders.queue), fsync=True, timeout=30, **options)
     else:
         require_extra("redis", "service-redis", "for a queue on Redis")
-        huey = RedisHuey(title, url=config.queue, **options)
+        huey = _RedisQueue(title, url=config.queue, **options)
         _require_answer(huey, config.queue)
 
     def run_job(job_id: str) -> None:
         run(job_id)
 
     run_job.__module__ = __name__
-    return Lane(huey, huey.task(name="run_job")(run_job))
+    lane = Lane(huey, huey.task(name="run_job")(run_job))
+    if isinstance(huey, _RedisQueue):
+        store = Store(folders.store)
+        huey.put = lane.put
+        huey.waiting = lambda: [
+            job.job_id for job in store.jobs_in(WAITING) if (job.kind == LIVE) == (name == LIVE)
+        ]
+    return lane
 
 
 def _require_answer(huey: Any, address: str) -> None:
@@ -101,6 +141,11 @@ def _require_answer(huey: Any, address: str) -> None:
         huey.storage.conn.ping()
     except redis.RedisError as error:
         raise ConfigError(
-            f"--queue {address}: the Redis server does not answer ({error}); start it, or leave "
-            "--queue out to keep the queue in the data folder"
+            f"--queue {_without_password(address)}: the Redis server does not answer ({error}); "
+            "start it, or leave --queue out to keep the queue in the data folder"
         ) from None
+
+
+def _without_password(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
