@@ -16,7 +16,7 @@ import numba
 from numba import njit, prange
 from numba.misc.appdirs import user_cache_dir
 
-__all__ = ["cache_folder", "kernel_digest", "njit", "prange"]
+__all__ = ["cache_folder", "is_compiled", "kernel_digest", "njit", "prange"]
 
 _PACKAGE = Path(__file__).parent
 
@@ -40,6 +40,12 @@ def cache_folder() -> Path | None:
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None
+
+
+def is_compiled(kernel: str) -> bool:
+    """Whether a kernel of this version (``"module.function"``) was compiled and kept before."""
+    folder = numba.config.CACHE_DIR
+    return bool(folder) and any(Path(folder).rglob(f"{kernel}-*.nbi"))
 
 
 def _use_own_cache() -> None:

@@ -272,3 +272,107 @@ def test_nothing_is_cut_off_on_a_laptop(browser: Any, site: Site, size: tuple[in
           low.map((e) => e.id)]; }"""
     )
     assert overflow == [False, False, []]
+
+
+@pytest.mark.parametrize("size", [(1280, 600), (1100, 700), (1024, 700), (911, 512), (420, 800)])
+def test_nothing_lies_over_another_in_small_windows(
+    browser: Any, site: Site, size: tuple[int, int]
+) -> None:
+    page = opened(browser, site)
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    over = page.evaluate(
+        """() => {
+          const cards = [...document.querySelectorAll(".side > .card, .stage")];
+          const boxes = cards.map((card) => card.getBoundingClientRect());
+          const found = [];
+          boxes.forEach((a, i) => boxes.forEach((b, k) => {
+            const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+            const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+            if (i < k && wide > 1 && high > 1) found.push([i, k, wide, high]);
+          }));
+          const reset = document.getElementById("reset-filters").getBoundingClientRect();
+          const filters = document.getElementById("filters").getBoundingClientRect();
+          if (filters.bottom > reset.top + 1) found.push("filters lie over their button");
+          if (document.documentElement.scrollWidth > innerWidth) found.push("too wide");
+          return found; }"""
+    )
+    assert over == []
+
+
+def test_options_belong_to_the_task(browser: Any, site: Site, movie_file: Path) -> None:
+    page = opened(browser, site)
+    page.set_input_files("#file", movie_file)
+    until(lambda: page.is_enabled("#go"))
+    asked: list[dict[str, Any]] = []
+
+    def hear(route: Any) -> None:
+        if route.request.method == "POST":
+            asked.append(route.request.post_data_json)
+            route.fulfill(status=422, json={"error": {"code": "x", "message": "see --sigma-px"}})
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/jobs", hear)
+    page.fill("#pixel", "100")
+    page.click("#options summary")
+    page.fill("#option-first", "4")
+    page.fill("#option-last", "9")
+    page.fill("#option-sigma", "1.4")
+    page.select_option("#option-fit", "frame")
+    page.click("#go")
+    until(lambda: asked)
+    assert asked[0]["options"] == {
+        "fit": "frame", "first_frame": 4, "last_frame": 10, "sigma_px": 1.4,
+    }  # fmt: skip
+    until(lambda: "“PSF width” under Options" in page.inner_text("#alert"))
+    page.select_option("#kind", "titrate")
+    assert not page.is_visible("#option-first")
+    page.fill("#option-factors", "1, 4; 8")
+    page.fill("#option-f1", "0.9")
+    until(lambda: page.is_enabled("#go"))
+    page.click("#go")
+    until(lambda: len(asked) == 2)
+    assert asked[1]["options"] == {"sigma_px": 1.4, "reliable_f1": 0.9, "factors": [1, 4, 8]}
+    page.fill("#option-factors", "many")
+    page.click("#go")
+    until(lambda: "no numbers of frames" in page.inner_text("#alert"))
+
+
+@pytest.mark.slow
+def test_a_folder_of_the_server_is_opened_and_followed_live(
+    browser: Any, program: Program, movie_file: Path
+) -> None:
+    frames = tifffile.imread(movie_file)
+    folder = program.allowed / "acquisition"
+    folder.mkdir()
+    tifffile.imwrite(folder / "part0.tif", frames[:32], photometric="minisblack")
+    page = opened(browser, program.site)
+    page.click("#server-files")
+    page.click("#folder-list button")
+    page.click("text=acquisition /")
+    until(lambda: page.inner_text("#folder-list").strip() == "part0.tif")
+    page.click("#folder-up")
+    page.click("text=acquisition /")
+    until(lambda: "part0.tif" in page.inner_text("#folder-list"))
+    page.click("text=part0.tif")
+    page.click("#folder-take")
+    until(lambda: "part0.tif (32 × 32 × 32)" in page.inner_text("#movies option:checked"))
+    page.fill("#pixel", "100")
+    page.click("#options summary")
+    page.fill("#option-sigma", "1.3")
+    page.select_option("#camera", "ideal")
+    page.click("#server-files")
+    until(lambda: page.is_enabled("#folder-watch"))
+    page.click("#folder-watch")
+    until(lambda: page.is_visible("#gauge"))
+    until(lambda: "frame 32" in page.inner_text("#gauge-text"), 240)
+    assert float(page.inner_text("#gauge-now")) > 0
+    until(lambda: shown_rows(page)[0] > 0)
+    part = folder / ".part1"
+    tifffile.imwrite(part, frames[32:], photometric="minisblack")
+    part.rename(folder / "part1.tif")
+    until(lambda: "of 48" in page.inner_text("#job-text"), 60)
+    page.click("#cancel")
+    until(lambda: "cancelled" in page.inner_text("#job-state"), 60)
+    assert not page.is_visible("#gauge")
+    assert page.complaints == []

@@ -3,11 +3,11 @@
 Stretches are averaged, smoothed and compared by phase correlation (Kuglin & Hines, 1975) in which
 frequencies above the point-spread function are left out, since they hold noise and the fixed
 pattern of the chip alone. Molecules that lie at random give every stretch another picture: then the
-correlation has no clear peak, or peaks by chance. So all pairs of stretches are compared, and a shift
-counts only where the pairs agree (the way from a to b and on to c is that from a to c), as a real
-drift must; and only where the way is one of many small steps: a few bright molecules that switch at
-random agree with each other too, but jump. Else the drift is not known. Localizations tell it far
-more precisely.
+correlation has no clear peak, or peaks by chance. So all pairs of stretches are compared, and a
+shift counts only where the pairs agree (the way from a to b and on to c is that from a to c), as a
+real drift must; and only where the way is one of many small steps: a few bright molecules that
+switch at random agree with each other too, but jump. Else the drift is not known. Localizations
+tell it far more precisely.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import hdsmlm
 from hdsmlm.bundle import Bundle, load_bundle
+from hdsmlm.compiled import is_compiled
 from hdsmlm.config.base import parse_section
 from hdsmlm.config.localize import LocalizeConfig
 from hdsmlm.config.microscope import MicroscopeConfig
@@ -61,6 +62,8 @@ from hdsmlm.records.movie import MovieReader
 from hdsmlm.records.provenance import Provenance
 from hdsmlm.simulation.recording import measured_maps
 
+_LARGEST_KERNEL = {"joint": "region_fit.fit_region", "frame": "group_fit.fit_groups"}
+"""What takes most of the minute or two of compiling before the first fit of an installation."""
 STAGE = "localize"
 CORE_PIXELS = 2**23
 """Pixels of a window's core at most, so that memory is bounded for large frames too."""
@@ -299,6 +302,8 @@ class _Run:
         if self.job.workers.elsewhere and missing:
             self._spread(missing, done)
             return
+        if not is_compiled(_LARGEST_KERNEL[self.config.fit]):
+            self.listener(Event("compile", 0, 0, "preparing the fit, once after the installation"))
         threads = self.config.threads or usable_cores()
         with _pool(threads if self.config.fit == "joint" else 1) as pool:
             running: list[tuple[int, Future[_Tables]]] = []

@@ -16,7 +16,7 @@ from hdsmlm.errors import HdsmlmError
 from hdsmlm.io.movies import FORMATS
 from hdsmlm.io.tables import FORMATS as TABLE_FORMATS
 from hdsmlm.service.checking import check_movie, check_table
-from hdsmlm.service.folders import path_within
+from hdsmlm.service.folders import named_as, path_within
 from hdsmlm.service.problems import Refusal
 from hdsmlm.service.rows import RowFile, rows_answer
 from hdsmlm.service.schemas import MovieOut, NewMovie, NewUpload, TableOut, UploadOut
@@ -177,7 +177,7 @@ async def _complete(service: Service, upload: Upload) -> Upload:
         source.unlink(missing_ok=True)
         service.store.delete(Upload, upload.upload_id)
         code = "not_a_movie" if is_movie else "not_a_table"
-        raise Refusal(422, _named(str(error), path, upload.name), code) from None
+        raise Refusal(422, named_as(str(error), path, upload.name), code) from None
     service.store.complete_upload(upload.upload_id, made)
     source.unlink(missing_ok=True)
     return service.upload(upload.upload_id)
@@ -215,7 +215,7 @@ async def add_movie(new: NewMovie, request: Request) -> MovieOut:
         async with service.checks:
             found = await run_in_threadpool(check_movie, path, service.config.limits)
     except HdsmlmError as error:
-        raise Refusal(422, _named(str(error), path, path.name), "not_a_movie") from None
+        raise Refusal(422, named_as(str(error), path, path.name), "not_a_movie") from None
     if any(path_within(part, service.config.allow) is None for part in found["paths"]):
         raise Refusal(403, "a file of this movie lies outside the allowed folders", "forbidden")
     movie = _movie(new_identifier(), _shown_name(path.name), path, found, owned=False)
@@ -365,9 +365,3 @@ def _shown_name(name: str) -> str:
     last = name.replace("\\", "/").rsplit("/", 1)[-1]
     clean = "".join(letter for letter in last if letter.isprintable()).strip()
     return clean[:255] or "unnamed"
-
-
-def _named(message: str, path: Path, name: str) -> str:
-    """Return a message that speaks of the file as its owner knows it."""
-    message = message.replace(str(path), name).replace(str(path.parent) + os.sep, "")
-    return message.replace(path.name, name)

@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 
 import hdsmlm
 from hdsmlm.config.service import ServiceConfig
-from hdsmlm.service import api_jobs, api_movies, api_results, api_system
+from hdsmlm.service import api_folders, api_jobs, api_movies, api_results, api_system
 from hdsmlm.service.folders import Folders
 from hdsmlm.service.problems import RESPONSES, explain_errors
 from hdsmlm.service.queueing import LIVE, open_lane
@@ -44,7 +44,7 @@ def create_app(config: ServiceConfig, folders: Folders) -> FastAPI:
     )
     lanes = {name: open_lane(config, folders, name) for name in ("jobs", LIVE)}
     app.state.service = Service(config, folders, Store(folders.store), lanes)
-    for module in (api_system, api_movies, api_jobs, api_results):
+    for module in (api_system, api_folders, api_movies, api_jobs, api_results):
         app.include_router(module.router, prefix=PREFIX)
 
     @app.get(f"{PREFIX}/openapi.json", include_in_schema=False)

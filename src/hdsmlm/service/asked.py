@@ -39,6 +39,15 @@ class _Network(_Options):
     allow_truncated: bool = False
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Reads plain values only: aliases let a short text stand for an endless one."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken; write the values out")
+        return super().compose_node(parent, index)
+
+
 class LocalizeOptions(_Network):
     """Options of ``localize``."""
 
@@ -260,8 +269,9 @@ def _camera(service: Service, camera: str | dict[str, Any] | None) -> Any:
 def _parsed(text: Any) -> dict[str, Any]:
     """Return the content of a camera.yaml that came as text."""
     try:
-        values = yaml.safe_load(text) if isinstance(text, str) and len(text) < _MOST_YAML else None
-    except (yaml.YAMLError, RecursionError) as error:
+        readable = isinstance(text, str) and len(text) < _MOST_YAML
+        values = yaml.load(text, Loader=_PlainLoader) if readable else None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # e.g. a date that is none
         raise Refusal(422, f"camera: this is no YAML: {error}") from None
     if not isinstance(values, dict):
         raise Refusal(

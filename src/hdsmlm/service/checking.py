@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hdsmlm.config.service import LimitsConfig
-from hdsmlm.errors import MovieError, TableError
+from hdsmlm.errors import MovieError, TableError, TruncatedMovieError
 from hdsmlm.service.isolated import isolated
 
 
@@ -19,7 +19,8 @@ def check_movie(path: Path, limits: LimitsConfig) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``frames``, ``height``, ``width``, ``dtype``, ``pixel_size_nm``, ``paths``.
+        ``frames``, ``height``, ``width``, ``dtype``, ``pixel_size_nm``, ``paths``, ``remark``
+        (that it ends early, or None).
 
     Raises
     ------
@@ -45,7 +46,13 @@ def _open_movie(path: Path, limits: LimitsConfig) -> dict[str, Any]:
 
     if path.is_file():
         _judge_header(path, limits)
-    with open_movie(path, allow_truncated=True) as movie:
+    remark = None
+    try:
+        movie = open_movie(path)
+    except TruncatedMovieError:
+        movie = open_movie(path, allow_truncated=True)
+        remark = _ends_early(movie.info.n_frames)
+    with movie:
         info = movie.info
         judge_size(info.n_frames, info.height, info.width, limits)
         if info.n_frames == 0:
@@ -58,7 +65,15 @@ def _open_movie(path: Path, limits: LimitsConfig) -> dict[str, Any]:
             "dtype": info.dtype,
             "pixel_size_nm": info.pixel_size_nm,
             "paths": [str(part) for part in info.paths],
+            "remark": remark,
         }
+
+
+def _ends_early(readable: int) -> str:
+    return (
+        f"the file ends early: {readable} whole frames can be read. Copy or save it again, or "
+        "analyse the frames that are there"
+    )
 
 
 def _judge_header(path: Path, limits: LimitsConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Sequence
@@ -115,6 +116,15 @@ def path_within(text: str, allowed: Sequence[Path]) -> Path | None:
 
     A folder counts only with all that lies in it: a link inside a folder of frames is refused too.
     """
+    real = inside_folder(text, allowed)
+    try:
+        return None if real is None or (real.is_dir() and _holds_links(real)) else real
+    except OSError:
+        return None
+
+
+def inside_folder(text: str, allowed: Sequence[Path]) -> Path | None:
+    """Return a path if it lies in an allowed folder, reached without any link; else None."""
     if "\0" in text or not text:
         return None
     try:
@@ -125,7 +135,7 @@ def path_within(text: str, allowed: Sequence[Path]) -> Path | None:
         for folder in allowed:
             inside = folder.expanduser().resolve()
             if real.is_relative_to(inside) and _reached_without_links(given, real, folder, inside):
-                return None if real.is_dir() and _holds_links(real) else real
+                return real
     except (OSError, RuntimeError, ValueError):
         return None
     return None
@@ -157,3 +167,16 @@ def require_data_folder(path: Path) -> Folders:
     folders = Folders(root.resolve())
     folders.create()
     return folders
+
+
+def named_as(message: str, path: Path, name: str) -> str:
+    """Return a message that speaks of a file as its owner knows it, without the server's folders.
+
+    Readers name a movie by its path, its file name, or the file name without its suffix.
+    """
+    mark = "\0"
+    message = message.replace(str(path), mark).replace(str(path.parent) + os.sep, "")
+    if path.suffix:  # else it is a word like any other
+        message = re.sub(rf"(?<![\w./\\-]){re.escape(path.name)}(?![\w-])", mark, message)
+    message = re.sub(rf"^{re.escape(path.stem)}(?=:)", mark, message)
+    return message.replace(mark, name)

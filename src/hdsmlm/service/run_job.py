@@ -22,7 +22,7 @@ from hdsmlm.config.service import ServiceConfig
 from hdsmlm.errors import HdsmlmError, Interrupted, MovieError
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Event
-from hdsmlm.service.folders import Folders
+from hdsmlm.service.folders import Folders, named_as
 from hdsmlm.service.occupancy import OccupancyFile
 from hdsmlm.service.rows import RowFile
 from hdsmlm.service.store import DONE, FAILED, Job, Movie, Store
@@ -215,5 +215,5 @@ def _readable(message: str, task: Task) -> str:
     """Return an error without the server's folders: names as the user knows them."""
     for movie in [task.store.movie(task.job.movie_id)] if task.job.movie_id else []:
         if movie is not None:
-            message = message.replace(movie.path, movie.name)
+            message = named_as(message, Path(movie.path), movie.name)
     return message.replace(f"{task.folder}{os.sep}", "").replace(f"{task.folders.root}{os.sep}", "")

@@ -80,11 +80,30 @@ class MovieOut(BaseModel):
     pixel_size_nm: float | None
     size_bytes: int
     created: str
+    remark: str | None = None
+    """What one should know, e.g. that the file ends early: jobs then need allow_truncated."""
 
     @classmethod
     def of(cls, movie: Movie) -> MovieOut:
         """Return what is shown of a record."""
         return cls.model_validate(movie, from_attributes=True)
+
+
+class EntryOut(BaseModel):
+    """A folder, or a file whose name is that of a movie."""
+
+    name: str
+    path: str
+    kind: Literal["folder", "movie"]
+
+
+class FolderOut(BaseModel):
+    """What lies in an allowed folder."""
+
+    path: str | None
+    parent: str | None
+    """The folder above, where that is allowed too."""
+    entries: list[EntryOut]
 
 
 class TableOut(BaseModel):

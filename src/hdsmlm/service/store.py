@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS uploads (
 CREATE TABLE IF NOT EXISTS movies (
     movie_id TEXT PRIMARY KEY, name TEXT NOT NULL, path TEXT NOT NULL, owned INTEGER NOT NULL,
     frames INTEGER NOT NULL, height INTEGER NOT NULL, width INTEGER NOT NULL, dtype TEXT NOT NULL,
-    pixel_size_nm REAL, size_bytes INTEGER NOT NULL, created TEXT NOT NULL);
+    pixel_size_nm REAL, size_bytes INTEGER NOT NULL, created TEXT NOT NULL, remark TEXT);
 CREATE TABLE IF NOT EXISTS tables (
     table_id TEXT PRIMARY KEY, name TEXT NOT NULL, path TEXT NOT NULL, rows INTEGER NOT NULL,
     size_bytes INTEGER NOT NULL, created TEXT NOT NULL);
@@ -80,6 +80,7 @@ class Movie:
     pixel_size_nm: float | None
     size_bytes: int
     created: str = field(default_factory=now_text)
+    remark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,14 @@ class Store:
         self._path = path
         self._local = threading.local()
         self._connection().executescript(_SCHEMA)
+        self._bring_up_to_date()
+
+    def _bring_up_to_date(self) -> None:
+        """Add the columns that records of an earlier version lack."""
+        with self._transaction() as connection:
+            there = {row["name"] for row in connection.execute("PRAGMA table_info(movies)")}
+            if "remark" not in there:
+                connection.execute("ALTER TABLE movies ADD COLUMN remark TEXT")
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)

@@ -109,9 +109,18 @@ def _choose(path: Path, head: bytes) -> MovieFormat:
                 )
             raise MovieError(
                 f"{path}: the name says {form.name}, but the file begins with "
-                f"{head[:8]!r}, as no {form.name} file does. Is it complete, and is the name right?"
+                f"{_shown(head)}, as no {form.name} file does. Is it complete, and is the name "
+                "right?"
             )
     raise MovieError(
-        f"{path}: this is no movie that can be read (it begins with {head[:8]!r}). "
+        f"{path}: this is no movie that can be read (it begins with {_shown(head)}). "
         f"Known formats: {known_formats()}"
     )
+
+
+def _shown(head: bytes) -> str:
+    """Return the first bytes of a file for people: as text where they are, else in hexadecimal."""
+    first = head[:8]
+    if first and all(32 <= byte < 127 for byte in first):
+        return f'"{first.decode("ascii")}"'
+    return f"the bytes {first.hex(' ')}" if first else "nothing: it is empty"

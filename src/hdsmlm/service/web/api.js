@@ -82,6 +82,8 @@ export const models = () => json("/models");
 export const cameras = () => json("/cameras");
 export const movies = () => json("/movies");
 export const movie = (id) => json(`/movies/${id}`);
+export const folder = (path) => json(path === null ? "/folders" : `/folders?path=${encodeURIComponent(path)}`);
+export const gauge = (id) => json(`/jobs/${id}/gauge`);
 export const addMovie = (path) => send("POST", "/movies", { path });
 export const deleteMovie = (id) => json(`/movies/${id}`, { method: "DELETE" });
 export const jobs = () => json("/jobs");

@@ -3,15 +3,18 @@
 import * as api from "./api.js";
 import { DensityView } from "./density_view.js";
 import { FilterPanel } from "./filter_panel.js";
-import { History, JobFollower, KINDS, RowLoader, hasEnded, progressText, title } from "./jobs.js";
+import { GaugeView } from "./gauge_view.js";
+import { History, JobFollower, KINDS, RowLoader, hasEnded, progressText, title, when } from "./jobs.js";
 import { MovieView } from "./movie_view.js";
 import { $, askToken, tell, wireTabs, wireTheme } from "./page.js";
 import { Picture } from "./picture.js";
 import { TABLE_FORMATS, WITH_ROWS, durationText, showResults, sizeText } from "./results_view.js";
+import { ServerFiles } from "./server_files.js";
 import { StartForm } from "./start_form.js";
 import { LocalizationTable } from "./table.js";
 import { showTitration } from "./titration_view.js";
 import { upload } from "./upload.js";
+import { inPageWords } from "./words.js";
 
 const HEALTH_EVERY_MS = 8_000;
 const TRUTH_KEY = "hdsmlm-truth";
@@ -68,6 +71,8 @@ const history = new History($("history"), {
     ?? of.path?.split(/[\\/]/).pop() ?? "",
 });
 const form = new StartForm(startJob, tell);
+const gauge = new GaugeView(api.gauge);
+new ServerFiles(takeServerMovie, followLive, tell);
 const showView = wireTabs((id) => {
   view = id;
   redrawView();
@@ -109,8 +114,8 @@ function layOutLive() {
 async function refreshMovies(chosenId) {
   movies = await api.movies();
   const first = new Option(movies.length ? "choose…" : "none yet", "");
-  $("movies").replaceChildren(first, ...movies.map(({ movie_id, name, frames, height, width }) => (
-    new Option(`${name} (${frames} × ${height} × ${width})`, movie_id)
+  $("movies").replaceChildren(first, ...movies.map(({ movie_id, name, frames, height, width, created }) => (
+    new Option(`${name} (${frames} × ${height} × ${width}) · ${when({ created })}`, movie_id)
   )));
   $("movies").value = chosenId ?? movie?.movie_id ?? "";
 }
@@ -119,6 +124,10 @@ function chooseMovie(movieId) {
   movie = movies.find(({ movie_id }) => movie_id === movieId) ?? null;
   $("movies").value = movie?.movie_id ?? "";
   form.setReady(Boolean(movie));
+  $("movie-remark").hidden = !movie?.remark;
+  $("movie-remark").textContent = movie?.remark ? `${movie.name}: ${movie.remark} (under Options).` : "";
+  if (movie?.remark) $("options").open = true;
+  else $("option-truncated").checked = false;
   $("pixel").placeholder = movie?.pixel_size_nm ? `${+movie.pixel_size_nm.toPrecision(4)} (file)` : "type it";
   if (!movie || job?.movie_id !== movie.movie_id) closeJob();
   layOut();
@@ -241,6 +250,7 @@ function takeJob(now) {
 
 function showProgress(now) {
   const states = { waiting: "waits for its turn", running: "runs", done: "is done", failed: "failed", cancelled: "was cancelled" };
+  gauge.follow(now?.kind === "live" && !hasEnded(now) ? now : null, (one) => hasEnded(one));
   $("job-state").classList.toggle("failed", now?.state === "failed");
   $("job-state").textContent = now
     ? `${KINDS[now.kind] ?? now.kind} ${states[now.state]}`
@@ -249,7 +259,7 @@ function showProgress(now) {
   $("job-bar").value = now?.state === "done" ? 1 : progress?.total ? progress.done / progress.total : 0;
   const took = now?.ended && now.started ? (Date.parse(now.ended) - Date.parse(now.started)) / 1000 : null;
   $("job-state").title = $("job-state").textContent;
-  $("job-text").textContent = !now ? "" : now.state === "failed" ? "The reason stands under Results." : hasEnded(now)
+  $("job-text").textContent = !now ? "" : now.state === "failed" ? inPageWords(now.error ?? "") : hasEnded(now)
     ? (took === null ? "" : `took ${durationText(took)}`)
     : stoppingId === now.job_id ? "Stopping…" : progressText(progress);
   $("cancel").disabled = !now || hasEnded(now) || stoppingId === now.job_id;
@@ -270,6 +280,24 @@ function showOutcome() {
 async function startJob(wanted) {
   tell("");
   const started = await api.startJob({ ...wanted, movie_id: movie.movie_id });
+  history.update(started);
+  openJob(started).catch(tell);
+}
+
+async function takeServerMovie(path) {
+  const taken = await api.addMovie(path);
+  await refreshMovies(taken.movie_id);
+  chooseMovie(taken.movie_id);
+  showView("movie-view");
+}
+
+async function followLive(path) {
+  tell("");
+  const wanted = form.wanted();
+  const started = await api.startJob({
+    kind: "live", path, model: wanted.model, camera: wanted.camera, pixel_size_nm: wanted.pixel_size_nm,
+    options: wanted.options.sigma_px ? { sigma_px: wanted.options.sigma_px } : {},
+  });
   history.update(started);
   openJob(started).catch(tell);
 }
@@ -332,8 +360,8 @@ function wire() {
     showProgress(job);
     takeJob(await api.cancelJob(job.job_id));
   }));
-  $("save-png").addEventListener("click", attempt(async () => saveBlob(await picture.png(), `${stem()}.png`)));
-  $("save-tiff").addEventListener("click", attempt(() => saveBlob(picture.tiff(), `${stem()}.tif`)));
+  $("save-png").addEventListener("click", attempt(async () => saveBlob(await picture.png(), `${stem()}_picture.png`)));
+  $("save-tiff").addEventListener("click", attempt(() => saveBlob(picture.tiff(), `${stem()}_picture_${$("export-pixel").value}nm.tif`)));
   $("tables").append(...TABLE_FORMATS.map(([format, text, suffix]) => {
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "quiet", textContent: text, disabled: true });

@@ -13,7 +13,8 @@ const STATES = {
 const STAGES = {
   open: "Reading the movie", normalize: "Measuring the brightness", normalization: "Measuring the brightness",
   doctor: "Looking at camera and PSF", estimate: "Estimating the camera", predict: "Network", localize: "Localizing",
-  fit: "Fitting", write: "Writing", titrate: "Titrating", evaluate: "Scoring", compile: "Getting ready",
+  fit: "Fitting", write: "Writing", titrate: "Titrating", evaluate: "Scoring", score: "Scoring",
+  overlays: "Drawing frames", live: "Following", compile: "Preparing the fit (a minute or two, once after the installation)",
 };
 
 export const hasEnded = (job) => ["done", "failed", "cancelled"].includes(job.state);
@@ -27,7 +28,10 @@ export function title(job, movieName) {
 export function progressText(progress) {
   if (!progress) return "Getting ready…";
   const unit = progress.unit ? ` ${progress.unit}` : "";
-  const parts = [`${STAGES[progress.stage] ?? progress.stage}: ${progress.done} of ${progress.total}${unit}`];
+  const stage = STAGES[progress.stage] ?? progress.stage;
+  if (!progress.total) return stage;
+  const parts = [`${stage}: ${progress.done} of ${progress.total}${unit}`];
+  if (progress.stage === "live") return `${parts[0]}${progress.done >= progress.total ? " · waits for more" : ""}`;
   if (progress.done >= progress.total) return `${parts[0]} · the next step is being prepared`;
   if (progress.rate) parts.push(`${+progress.rate.toPrecision(3)}${unit}/s`);
   if (progress.left_s !== null && progress.left_s > 0) parts.push(`about ${durationText(progress.left_s)} left`);
@@ -177,7 +181,8 @@ export class History {
   }
 }
 
-function when(job) {
+/** When it was made, and how much was found. */
+export function when(job) {
   const made = new Date(job.created);
   const text = made.toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
   const rows = job.summary?.localizations ?? job.rows;

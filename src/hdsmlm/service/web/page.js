@@ -1,5 +1,7 @@
 // Parts of the page that know nothing of movies: colours of the page, tabs, token, messages.
 
+import { inPageWords } from "./words.js";
+
 export const $ = (id) => document.getElementById(id);
 
 const THEME_KEY = "hdsmlm-theme";
@@ -72,7 +74,7 @@ export function askToken(wasWrong) {
 
 /** Show what went wrong; an empty message clears it. */
 export function tell(error) {
-  const text = typeof error === "string" ? error : error?.message ?? "";
+  const text = inPageWords(typeof error === "string" ? error : error?.message ?? "");
   if (text) console.info(text);
   $("alert-box").hidden = !text;
   $("alert").textContent = text;

@@ -29,6 +29,7 @@ export class Picture {
 
   draw() {
     const { canvas, empty, text } = this.parts;
+    this._offerColors();
     empty.hidden = this.table.length > 0;
     if (!canvas.clientWidth || !this.view.width_nm) return;
     const began = performance.now();
@@ -93,6 +94,17 @@ export class Picture {
     if (shade) paintShaded(counts, sums, level, colormap("spectrum"), pixels);
     else paintCounts(counts, level, colormap("glow"), pixels);
     return { inside, shade };
+  }
+
+  /** Offer only what this table has: a 2D one has no depth. */
+  _offerColors() {
+    const { colorBy } = this.parts;
+    for (const option of colorBy.options) {
+      const known = option.value === "none" || !this.table.length
+        || this.table.column(option.value).some((value) => Number.isFinite(value));
+      option.disabled = !known;
+      if (!known && colorBy.value === option.value) colorBy.value = "none";
+    }
   }
 
   /** What colours the picture and over which range; null for the density alone. */

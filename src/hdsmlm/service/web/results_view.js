@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { shortNumber } from "./filter_panel.js";
+import { inPageWords } from "./words.js";
 
 const LABELS = {
   localizations: "localizations", emitters: "emitters", blinks: "blinks", frames: "frames",
@@ -72,7 +73,7 @@ export async function showResults(job, parts, actions) {
   const call = ++calls; // a later call makes this one void
   if (!job) return;
   const pieces = [element("h2", actions.title(job))];
-  if (job.error) pieces.push(element("p", job.error, "error-box"));
+  if (job.error) pieces.push(element("p", inPageWords(job.error), "error-box"));
   if (["waiting", "running"].includes(job.state)) pieces.push(element("p", "The answer appears here when it is done.", "note"));
   const grid = element("div", undefined, "figures");
   for (const [label, text] of figures(job.summary)) {
@@ -84,7 +85,7 @@ export async function showResults(job, parts, actions) {
   if (job.summary?.scores?.length) pieces.push(scoreTable(job.summary.scores));
   if (job.summary?.notes?.length) {
     const notes = element("ul", undefined, "notes");
-    notes.append(...job.summary.notes.map((note) => element("li", note)));
+    notes.append(...job.summary.notes.map((note) => element("li", inPageWords(note))));
     pieces.push(element("h3", "Remarks"), notes);
   }
   if (typeof job.summary?.text === "string") {

@@ -68,14 +68,41 @@ export class StartForm {
       model: $("model").value,
       camera: camera === FILE ? { yaml: this.yaml.text } : camera,
       pixel_size_nm: $("pixel").value ? Number($("pixel").value) : null,
-      options: {},
+      options: this.options(),
     };
+  }
+
+  /** The options that are set and belong to the task; empty fields leave the server's own. */
+  options() {
+    const kind = $("kind").value;
+    const found = {};
+    const set = (name, value) => { if (value !== null && value !== "") found[name] = value; };
+    const number = (id) => ($(id).value === "" ? null : Number($(id).value));
+    if (kind === "localize") set("fit", $("option-fit").value);
+    if (kind === "predict") set("count_map", $("option-map").value);
+    if (["localize", "predict"].includes(kind)) {
+      const last = number("option-last");
+      set("first_frame", number("option-first"));
+      set("last_frame", last === null ? null : last + 1); // the server's end is exclusive
+      set("threshold", number("option-threshold"));
+    }
+    if (["localize", "titrate"].includes(kind)) set("sigma_px", number("option-sigma"));
+    if (kind === "titrate") {
+      set("reliable_f1", number("option-f1"));
+      if ($("option-factors").value.trim()) found.factors = factors($("option-factors").value);
+    }
+    if ($("option-truncated").checked) found.allow_truncated = true;
+    return found;
   }
 
   explain() {
     const model = this.models.find(({ name }) => name === $("model").value);
     const camera = this.cameras.find(({ name }) => name === $("camera").value);
-    const off = $("kind").value === "doctor";
+    const kind = $("kind").value;
+    const off = kind === "doctor";
+    for (const field of $("options").querySelectorAll("[data-for]")) {
+      field.hidden = !field.dataset.for.split(" ").includes(kind);
+    }
     $("camera").disabled = off;
     const told = document.activeElement === $("camera") && camera ? camera.summary : model?.summary ?? "";
     $("choice").textContent = told;
@@ -104,4 +131,13 @@ export class StartForm {
     this.yaml = { name: file.name, text: await file.text() };
     this._listCameras(FILE);
   }
+}
+
+/** Numbers of frames from a list as people type it. */
+export function factors(text) {
+  const found = text.split(/[\s,;]+/).filter(Boolean).map(Number);
+  if (!found.every((one) => Number.isInteger(one) && one > 0)) {
+    throw new Error(`“${text}” are no numbers of frames; type whole numbers, such as 1, 2, 5, 10.`);
+  }
+  return found;
 }

@@ -1,0 +1,128 @@
+"""Movies on the server's own disks: what is listed, what is not, and files that end early."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import tifffile
+
+from hdsmlm.service.folders import named_as
+from hdsmlm.service.store import Movie, Store
+
+Site = Any
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    allowed = tmp_path / "allowed"
+    (allowed / "day 1").mkdir(parents=True)
+    (allowed / ".hidden").mkdir()
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "other.tif").write_bytes(b"II*\0")
+    frames = np.full((3, 16, 16), 100, np.uint16)
+    tifffile.imwrite(allowed / "day 1" / "b.tif", frames, photometric="minisblack")
+    tifffile.imwrite(allowed / "day 1" / "A.tif", frames, photometric="minisblack")
+    (allowed / "day 1" / "notes.txt").write_text("no movie")
+    (allowed / "link").symlink_to(tmp_path / "secret")
+    return allowed
+
+
+def test_allowed_folders_and_what_lies_in_them(make_site: Callable[..., Site], disk: Path) -> None:
+    site = make_site(allow=(disk,))
+    roots = site.ask("GET", "/api/v1/folders").json
+    assert [entry["path"] for entry in roots["entries"]] == [str(disk)]
+    top = site.ask("GET", f"/api/v1/folders?path={quote(str(disk))}").json
+    assert [(entry["name"], entry["kind"]) for entry in top["entries"]] == [("day 1", "folder")]
+    assert top["parent"] is None  # what lies above is nobody's business
+    day = site.ask("GET", f"/api/v1/folders?path={quote(str(disk / 'day 1'))}").json
+    assert [entry["name"] for entry in day["entries"]] == ["A.tif", "b.tif"]
+    assert day["parent"] == str(disk)
+    movie = site.ask("POST", "/api/v1/movies", {"path": day["entries"][0]["path"]})
+    assert (movie.status, movie.json["frames"], movie.json["remark"]) == (201, 3, None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["{0}/../secret", "{0}/link", "{0}/link/..", "/", "/etc", "relative", "{0}/day 1/b.tif", "~"],
+)
+def test_nothing_else_is_listed(make_site: Callable[..., Site], disk: Path, path: str) -> None:
+    site = make_site(allow=(disk,))
+    asked = quote(path.format(disk))
+    answer = site.ask("GET", f"/api/v1/folders?path={asked}")
+    assert answer.status == 403
+    assert b"secret" not in answer.body.replace(asked.encode(), b"")
+
+
+def test_without_allowed_folders_nothing_is_listed(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    assert site.ask("GET", "/api/v1/folders").json["entries"] == []
+    assert site.ask("GET", "/api/v1/folders?path=/tmp").status == 403
+
+
+def test_a_movie_that_ends_early_says_so_at_once(site: Site) -> None:
+    buffer = io.BytesIO()
+    frames = np.arange(40 * 32 * 32, dtype=np.uint16).reshape(40, 32, 32)
+    tifffile.imwrite(buffer, frames, photometric="minisblack")
+    half = buffer.getvalue()[: len(buffer.getvalue()) // 2]
+    answer = site.send_file(half, "cell.tif")
+    assert answer.status == 200, answer.body
+    movie = site.ask("GET", f"/api/v1/movies/{answer.json['movie_id']}").json
+    assert 15 <= movie["frames"] < 40
+    assert movie["remark"].startswith(f"the file ends early: {movie['frames']} whole frames")
+
+
+def test_a_file_is_refused_in_words_under_its_own_name(site: Site) -> None:
+    answer = site.send_file(b"PK\x03\x04junk" * 40, "report.docx")
+    message = answer.json["error"]["message"]
+    assert message.startswith("report.docx: this is no movie")
+    assert "the bytes 50 4b 03 04" in message
+    message = site.send_file(b"hello, I am text" * 40, "notes.tif").json["error"]["message"]
+    assert message.startswith('notes.tif: the name says TIFF, but the file begins with "hello, I"')
+
+
+def test_messages_name_a_file_as_its_owner_does() -> None:
+    path = Path("/data/movies/abc/movie.tif")
+    for message, expected in (
+        ("/data/movies/abc/movie.tif: empty", "movie of cell.tif: empty"),
+        ("movie: frame 0 is not a number", "movie of cell.tif: frame 0 is not a number"),
+        ("movie.tif ends early, see movie.tiff", "movie of cell.tif ends early, see movie.tiff"),
+        ("the movie has 3 frames", "the movie has 3 frames"),
+    ):
+        assert named_as(message, path, "movie of cell.tif") == expected
+
+
+def test_records_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "service.db"
+    Store(path).close()
+    with sqlite3.connect(path) as old:
+        old.execute("ALTER TABLE movies DROP COLUMN remark")
+    old.close()
+    store = Store(path)
+    store.add(Movie("a" * 32, "cell.tif", "/x", 0, 3, 4, 5, "uint16", 100.0, 9, remark="short"))
+    assert store.get(Movie, "a" * 32).remark == "short"
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2001-99-99",
+        "a: !!float x",
+        "a: " + "9" * 5000,
+        "a: &a [x]\nb: *a",
+        "a: &a {k: 1}\nb: {<<: [*a, *a, *a]}",
+    ],
+)
+def test_a_camera_that_is_no_plain_yaml_is_refused(site: Site, tiny_tiff: bytes, text: str) -> None:
+    movie = site.send_file(tiny_tiff).json["movie_id"]
+    asked = {"kind": "localize", "movie_id": movie, "pixel_size_nm": 100, "camera": {"yaml": text}}
+    answer = site.ask("POST", "/api/v1/jobs", asked)
+    assert answer.status == 422, answer.body
+    assert "camera" in answer.json["error"]["message"]
