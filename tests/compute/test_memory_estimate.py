@@ -31,13 +31,18 @@ def test_weights_are_counted_exactly(network):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="looks into torch's graph")
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_activations_are_those_that_torch_keeps(network):
+def test_activations_are_those_that_torch_keeps(network, precision):
     import torch
 
-    training = {"batch_size": 2, "frames": 3, "patch_px": 32}
+    training = {"batch_size": 2, "frames": 3, "patch_px": 32, "precision": precision}
     config = RunConfig.model_validate({"network": network, "training": training})
-    model = compile_model(config)
+    policy = keras.config.dtype_policy()
+    try:
+        model = compile_model(config)
+    finally:
+        keras.config.set_dtype_policy(policy)
     weights = {v.value.untyped_storage().data_ptr() for v in model.variables}
     kept = {}
 

@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from hdsmlm.service.folders import named_as
-from hdsmlm.service.store import Movie, Store
+from hdsmlm.service.store import Job, Movie, Store, new_identifier
 
 Site = Any
 
@@ -126,3 +126,83 @@ def test_a_camera_that_is_no_plain_yaml_is_refused(site: Site, tiny_tiff: bytes,
     answer = site.ask("POST", "/api/v1/jobs", asked)
     assert answer.status == 422, answer.body
     assert "camera" in answer.json["error"]["message"]
+
+
+def test_a_page_that_would_unpack_to_far_more_is_not_decoded(site: Site, tmp_path: Path) -> None:
+    path = tmp_path / "cell.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for _ in range(3):
+            tif.write(np.full((16, 16), 9, np.uint16), photometric="minisblack", metadata=None)
+        tif.write(
+            np.zeros((16, 16), np.uint16), photometric="minisblack", metadata=None,
+            tile=(16384, 16384), compression="zlib",
+        )  # fmt: skip
+    assert path.stat().st_size < 2**21
+    movie = site.send_file(path.read_bytes(), "cell.tif").json["movie_id"]
+    assert site.ask("GET", f"/api/v1/movies/{movie}/frames/2").status == 200
+    answer = site.ask("GET", f"/api/v1/movies/{movie}/frames/3")
+    assert answer.status == 422
+    message = answer.json["error"]["message"]
+    assert message.startswith("cell.tif: frame 3 (counted from 0) has tiles of 16384 x 16384")
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Any:
+    from hdsmlm.config.service import ServiceConfig
+    from hdsmlm.service.folders import Folders
+    from hdsmlm.service.worker import Worker
+
+    folders = Folders(tmp_path / "data")
+    folders.create()
+    return Worker(ServiceConfig(data=tmp_path / "data"), folders)
+
+
+def _claimed(worker: Any) -> str:
+    job = Job(
+        job_id=new_identifier(), kind="doctor", movie_id=None, truth_id=None, path=None,
+        model="wolf", camera="auto", pixel_size_nm=None, options={},
+    )  # fmt: skip
+    worker.store.add(job)
+    assert worker.store.claim(job.job_id)
+    return job.job_id
+
+
+def test_a_job_that_the_worker_could_not_start_is_taken_back(worker: Any) -> None:
+    job_id = _claimed(worker)
+    worker.held.add(job_id)
+    worker.take_back()
+    assert worker.store.job(job_id).state == "running"  # it is in good hands
+    worker.held.clear()
+    worker.take_back()
+    assert worker.store.job(job_id).state == "waiting"
+
+    def fail(_job_id: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    worker._run_claimed = fail
+    worker.run(job_id)
+    assert worker.held == set()
+    worker.take_back()
+    assert worker.store.job(job_id).state == "waiting"
+
+
+def test_a_job_that_is_put_back_while_it_is_cancelled_ends(worker: Any) -> None:
+    job_id = _claimed(worker)
+    worker.store.request_cancel(job_id)
+    assert not worker.store.put_back(job_id)
+    assert worker.store.job(job_id).state == "cancelled"
+
+
+def test_only_progress_that_is_kept_counts_against_kills(worker: Any) -> None:
+    from hdsmlm.records.events import Event
+    from hdsmlm.service.run_job import Task
+
+    job_id = _claimed(worker)
+    for _ in range(3):
+        worker.store.put_back(job_id)
+        worker.store.claim(job_id)
+    task = Task(worker.store.job(job_id), worker.store, worker.folders, worker.config)
+    for stage, attempts in (("normalize", 4), ("localize", 1)):
+        for done in (0, 40):
+            task.hear(Event(stage, done, 40, ""))
+        assert worker.store.job(job_id).attempts == attempts

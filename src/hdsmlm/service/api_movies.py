@@ -274,7 +274,10 @@ def show_frame(movie_id: str, number: int, request: Request) -> Response:
     movie = service.movie(movie_id)
     if not 0 <= number < movie.frames:
         raise Refusal(404, f"the movie has the frames 0 to {movie.frames - 1}")
-    pixels, scale, offset = _as_uint16(service.movies.frame(movie, number))
+    try:
+        pixels, scale, offset = _as_uint16(service.movies.frame(movie, number))
+    except HdsmlmError as error:
+        raise Refusal(422, named_as(str(error), Path(movie.path), movie.name)) from None
     headers = {
         "X-Height": str(movie.height),
         "X-Width": str(movie.width),

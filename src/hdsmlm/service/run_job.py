@@ -32,6 +32,8 @@ LOG_FILE = "job.log"
 RESULTS = "results"
 STOPPED = 130
 _EVERY_S = 0.25
+_KEPT_STAGES = ("localize", "predict", "live")
+"""Stages whose progress outlives the process; what is done anew after each kill is no progress."""
 log = logging.getLogger("hdsmlm.service")
 
 
@@ -116,7 +118,7 @@ class Task:
             },
             "rows": self._rows,
         }
-        if moved > 0:
+        if moved > 0 and event.stage in _KEPT_STAGES:
             values["attempts"] = 1  # it gets on: a kill later is no sign of a job that cannot run
         self.store.update_job(self.job.job_id, **values)
 

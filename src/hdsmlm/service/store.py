@@ -289,9 +289,16 @@ class Store:
         return self._change(job_id, f"state NOT IN {ENDED}", values)
 
     def put_back(self, job_id: str) -> bool:
-        """Let a running job wait again, as after the death of its worker."""
+        """Let a running job wait again, as after the death of its worker.
+
+        One that is to be cancelled ends instead; False then.
+        """
         values = {"state": WAITING, "process": None, "progress": None}
-        return self._change(job_id, f"state = '{RUNNING}'", values)
+        if self._change(job_id, f"state = '{RUNNING}' AND cancel = 0", values):
+            return True
+        ended = {"state": CANCELLED, "ended": now_text()}
+        self._change(job_id, f"state = '{RUNNING}' AND cancel = 1", ended)
+        return False
 
     def request_cancel(self, job_id: str) -> None:
         """End a waiting job at once; ask for the end of a running one."""

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
@@ -57,6 +58,7 @@ class Worker:
         self.store = Store(folders.store)
         self.stopping = threading.Event()
         self.context: Any = get_context("forkserver" if os.name == "posix" else "spawn")
+        self.held: set[str] = set()
         if os.name == "posix":
             self.context.set_forkserver_preload(["hdsmlm.service.warm"])
         self.lanes = {name: open_lane(config, folders, name, self.run) for name in ("jobs", LIVE)}
@@ -95,7 +97,11 @@ class Worker:
         for consumer in self.consumers:
             consumer.start()
         while not self.stopping.is_set() and (server is None or _lives(server)):
-            self.store.beat(os.getpid())
+            try:
+                self.store.beat(os.getpid())
+                self.take_back()
+            except sqlite3.Error:  # a full or busy disk: the page sees the missing beat
+                log.exception("the records cannot be written")
             self.stopping.wait(BEAT_S)
         self.stopping.set()
         for consumer in self.consumers:
@@ -103,8 +109,26 @@ class Worker:
 
     def run(self, job_id: str) -> None:
         """Run a job to its end, unless it is no longer wanted."""
-        if self.stopping.is_set() or not self.store.claim(job_id):
+        if self.stopping.is_set():
             return
+        self.held.add(job_id)
+        try:
+            if self.store.claim(job_id):
+                self._run_claimed(job_id)
+        except Exception:  # a full disk, no more processes: the job is put back at the next beat
+            log.exception("job %s: the worker could not run it", job_id)
+        finally:
+            self.held.discard(job_id)
+
+    def take_back(self) -> None:
+        """Put back jobs that are said to run and that nobody here holds."""
+        for job in self.store.jobs_in(RUNNING):
+            if job.job_id not in self.held:
+                end_group(job.process, job.process_started, grace_s=0)
+                if self._put_back_or_fail(job.job_id):
+                    self.lane_of(job.kind).put(job.job_id)
+
+    def _run_claimed(self, job_id: str) -> None:
         arguments = (str(self.folders.root), self.config.model_dump_json(exclude={"token"}), job_id)
         process = self.context.Process(
             target=run_job.main, args=(*arguments, os.getpid()), name=f"job {job_id}"

@@ -33,6 +33,8 @@ from hdsmlm.records.movie import MovieInfo
 # The library logs what this module reports as errors; without a handler that would reach stderr.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
+_MOST_TILE_PIXELS = 2**20
+"""Tiles up to this size are read however small the frame is: writers choose it once for all."""
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MIN_IS_WHITE, _RGB, _PALETTE, _YCBCR = 0, 2, 3, 6
 
@@ -196,6 +198,7 @@ class TiffMovie(FrameSource):
     def _decode(self, frame: int) -> NDArray[np.generic]:
         assert self._tif is not None
         page = self._tif.pages[int(self._pages[frame])]
+        self._require_own_size(page, frame)
         try:
             return page.asarray(maxworkers=1).reshape(self.info.height, self.info.width)
         except Exception as error:  # decoders raise classes of their own
@@ -203,6 +206,25 @@ class TiffMovie(FrameSource):
                 f"{self._path}: frame {frame} (counted from 0) cannot be decoded ({error}); the "
                 "file is damaged there. Copy or save it again"
             ) from error
+
+    def _require_own_size(self, page: Any, frame: int) -> None:
+        """Refuse a page that would unpack to far more than a frame, before it does.
+
+        Raises
+        ------
+        MovieError
+            When it has another size than the first one, or tiles far larger than itself.
+        """
+        pixels = self.info.height * self.info.width
+        tile = page.tilewidth * page.tilelength if page.is_tiled else 0
+        if page.size == pixels and tile <= max(_MOST_TILE_PIXELS, 4 * pixels):
+            return
+        what = f"tiles of {page.tilelength} x {page.tilewidth} pixels" if tile else "another size"
+        raise MovieError(
+            f"{self._path}: frame {frame} (counted from 0) has {what}, the movie's frames have "
+            f"{self.info.height} x {self.info.width} pixels; the file is damaged there. Copy or "
+            "save it again"
+        )
 
     def close(self) -> None:
         """Close the file."""
