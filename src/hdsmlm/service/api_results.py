@@ -79,7 +79,7 @@ async def show_table(
     async with service.pictures:
         path = await _made(service, export_table, source, folder, format, pixel_nm)
     suffix, media_type = FORMATS[format]
-    stem = PurePath(movie.name if movie is not None else "live").stem or "table"
+    stem = _stem(job, movie) or "table"
     return _download(path, f"{stem}{suffix}", media_type)
 
 
@@ -108,7 +108,7 @@ async def show_picture(
     async with service.pictures:
         path = await _made(service, render_picture, source, folder, asked, most)
     media_type = "image/png" if format == "png" else "image/tiff"
-    stem = PurePath(movie.name if movie is not None else "live").stem or "picture"
+    stem = _stem(job, movie) or "picture"
     return _download(path, f"{stem}.{format}", media_type, inline=format == "png")
 
 
@@ -183,6 +183,11 @@ async def _made(service: Service, work: Any, *arguments: Any) -> Path:
 
 def _movie(service: Service, job: Job) -> Movie | None:
     return None if job.movie_id is None else service.store.movie(job.movie_id)
+
+
+def _stem(job: Job, movie: Movie | None) -> str:
+    """Return how files of a job are called: as its movie, or as what a live job follows."""
+    return PurePath(movie.name if movie is not None else job.path or "").stem
 
 
 def _pixel_nm(job: Job, movie: Movie | None) -> float | None:

@@ -72,6 +72,8 @@ test("slider positions and values are each other's inverse", () => {
   const frames = sliderRange(Float32Array.from([0, 299, 7]), "frames");
   assert.deepEqual([frames.bins, frames.high, frames.last], [75, 300, 299]); // four frames in each bin
   assert.equal(sliderRange(Float32Array.from([NaN, NaN]), "log"), null);
+  const wild = Float32Array.from({ length: 100 }, (_, i) => (i < 2 ? 1e17 : 5 + i / 10)); // two fits without light
+  assert.ok(sliderRange(wild, "log").high < 1100);
   assert.deepEqual(quantiles(Float32Array.from([3, NaN, 1, 2]), [0, 0.5, 1]), [1, 2, 3]);
   assert.deepEqual(quantiles(Float32Array.from([3, 9, 1]), [1], Uint8Array.of(1, 0, 1)), [3]);
 });

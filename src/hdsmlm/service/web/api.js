@@ -152,7 +152,12 @@ export async function download(path, name) {
     save(PREFIX + path, name);
     return;
   }
-  const url = URL.createObjectURL(await (await request(path)).blob());
+  saveBlob(await (await request(path)).blob(), name);
+}
+
+/** Save what is in memory under a name. */
+export function saveBlob(blob, name) {
+  const url = URL.createObjectURL(blob);
   save(url, name);
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
 }

@@ -6,7 +6,7 @@ import { FilterPanel } from "./filter_panel.js";
 import { GaugeView } from "./gauge_view.js";
 import { History, JobFollower, KINDS, RowLoader, hasEnded, progressText, title, when } from "./jobs.js";
 import { MovieView } from "./movie_view.js";
-import { $, askToken, tell, wireTabs, wireTheme } from "./page.js";
+import { $, askToken, tell, wireDrop, wireTabs, wireTheme } from "./page.js";
 import { Picture } from "./picture.js";
 import { TABLE_FORMATS, WITH_ROWS, durationText, showResults, sizeText } from "./results_view.js";
 import { ServerFiles } from "./server_files.js";
@@ -215,6 +215,7 @@ async function openJob(chosen) {
     await follower.follow(job.job_id);
   } else {
     if (source) await rows.load();
+    showOutcome();
     await showAnswer(true);
   }
 }
@@ -244,7 +245,10 @@ function takeJob(now) {
   showProgress(job);
   showOutcome();
   if (hadEnded || !hasEnded(job)) return;
-  rows.load().then(() => showAnswer()).catch(tell);
+  rows.load().then(() => {
+    showOutcome();
+    return showAnswer();
+  }).catch(tell);
   watchServer.soon?.();
 }
 
@@ -252,8 +256,10 @@ function showProgress(now) {
   const states = { waiting: "waits for its turn", running: "runs", done: "is done", failed: "failed", cancelled: "was cancelled" };
   gauge.follow(now?.kind === "live" && !hasEnded(now) ? now : null, (one) => hasEnded(one));
   $("job-state").classList.toggle("failed", now?.state === "failed");
+  const isLive = now?.kind === "live";
+  $("cancel").textContent = isLive ? "Stop" : "Cancel";
   $("job-state").textContent = now
-    ? `${KINDS[now.kind] ?? now.kind} ${states[now.state]}`
+    ? `${KINDS[now.kind] ?? now.kind} ${isLive && now.state === "cancelled" ? "was stopped" : states[now.state]}`
     : "Nothing runs.";
   const progress = now?.progress;
   $("job-bar").value = now?.state === "done" ? 1 : progress?.total ? progress.done / progress.total : 0;
@@ -266,11 +272,12 @@ function showProgress(now) {
 }
 
 function showOutcome() {
-  const saveable = job && WITH_ROWS.includes(job.kind) && job.state === "done";
+  const isStopped = job?.kind === "live" && hasEnded(job) && table.length > 0; // what came until then is a table
+  const saveable = job && WITH_ROWS.includes(job.kind) && (job.state === "done" || isStopped);
   for (const button of $("tables").children) button.disabled = !saveable;
   const known = movie && JSON.parse(localStorage.getItem(TRUTH_KEY) ?? "{}")[movie.movie_id];
   showResults(job, { empty: $("results-empty"), body: $("results-body") }, {
-    title: (of) => title(of, movie?.name),
+    title: (of) => title(of, history.movieName(of)),
     useCamera: (of) => form.useDoctor(of, movie?.name ?? "the movie"),
     score: known && truth.length ? (of) => score(of, known).catch(tell) : null,
     failed: tell,
@@ -294,9 +301,10 @@ async function takeServerMovie(path) {
 async function followLive(path) {
   tell("");
   const wanted = form.wanted();
+  const { sigma_px, threshold } = wanted.options;
   const started = await api.startJob({
     kind: "live", path, model: wanted.model, camera: wanted.camera, pixel_size_nm: wanted.pixel_size_nm,
-    options: wanted.options.sigma_px ? { sigma_px: wanted.options.sigma_px } : {},
+    options: { sigma_px, threshold }, // what is undefined is not sent
   });
   history.update(started);
   openJob(started).catch(tell);
@@ -317,35 +325,16 @@ async function removeJob(chosen) {
   await history.refresh();
 }
 
-function saveBlob(blob, name) {
-  const url = URL.createObjectURL(blob);
-  api.save(url, name);
-  setTimeout(() => URL.revokeObjectURL(url), 60_000);
-}
-
-const stem = () => (movie?.name ?? "localizations").replace(/\.[^.]*$/, "");
+const stem = () => ((job ? history.movieName(job) : movie?.name) || "localizations").replace(/\.[^.]*$/, "");
 
 function wire() {
   const attempt = (act) => (...given) => Promise.resolve().then(() => act(...given)).catch(tell);
-  const drop = $("drop");
   const taken = attempt((file) => file && uploadMovie(file));
   $("file").addEventListener("change", () => {
     taken($("file").files[0]);
     $("file").value = "";
   });
-  for (const name of ["dragover", "drop"]) {
-    document.addEventListener(name, (event) => event.preventDefault()); // a miss must not leave the page
-  }
-  document.addEventListener("dragenter", () => drop.classList.add("over"));
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) drop.classList.remove("over");
-  });
-  document.addEventListener("drop", (event) => {
-    drop.classList.remove("over");
-    const files = event.dataTransfer?.files ?? [];
-    if (files.length > 1) tell("One movie at a time: drop a single file.");
-    else taken(files[0]);
-  });
+  wireDrop(taken);
   $("alert-close").addEventListener("click", () => tell(""));
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") tell(""); });
   $("movies").addEventListener("change", () => chooseMovie($("movies").value));
@@ -360,8 +349,8 @@ function wire() {
     showProgress(job);
     takeJob(await api.cancelJob(job.job_id));
   }));
-  $("save-png").addEventListener("click", attempt(async () => saveBlob(await picture.png(), `${stem()}_picture.png`)));
-  $("save-tiff").addEventListener("click", attempt(() => saveBlob(picture.tiff(), `${stem()}_picture_${$("export-pixel").value}nm.tif`)));
+  $("save-png").addEventListener("click", attempt(async () => api.saveBlob(await picture.png(), `${stem()}_picture.png`)));
+  $("save-tiff").addEventListener("click", attempt(() => api.saveBlob(picture.tiff(), `${stem()}_picture_${$("export-pixel").value}nm.tif`)));
   $("tables").append(...TABLE_FORMATS.map(([format, text, suffix]) => {
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "quiet", textContent: text, disabled: true });

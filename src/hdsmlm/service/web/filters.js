@@ -1,5 +1,8 @@
 // Which rows are shown: bounds on columns, and what a slider offers for a column.
 
+/** A logarithmic slider ends at so many medians: a fit without light has an uncertainty of any size. */
+const MOST_MEDIANS = 100;
+
 /** Bars of a histogram at most. */
 export const MOST_BINS = 80;
 
@@ -59,11 +62,12 @@ export function sliderRange(values, scale) {
     const bins = Math.ceil((last + 1) / wide);
     return { low: 0, high: bins * wide, scale: "linear", bins, last };
   }
-  const [low, high] = quantiles(values, [0.002, 0.998]);
+  const [low, median, high] = quantiles(values, [0.002, 0.5, 0.998]);
   if (!Number.isFinite(low)) return null;
   if (scale === "log") {
-    const from = Math.max(low, high * 1e-4, 1e-6);
-    return { low: from * 0.98, high: Math.max(high, from) * 1.02, scale };
+    const to = median > 0 ? Math.min(high, MOST_MEDIANS * median) : high;
+    const from = Math.max(low, to * 1e-4, 1e-6);
+    return { low: from * 0.98, high: Math.max(to, from) * 1.02, scale };
   }
   const pad = (high - low || Math.abs(high) || 1) * 1e-4; // the largest value belongs to the last bin
   return { low: low - pad, high: high + pad, scale: "linear" };

@@ -79,3 +79,21 @@ export function tell(error) {
   $("alert-box").hidden = !text;
   $("alert").textContent = text;
 }
+
+/** Take a file that is dropped anywhere on the page. */
+export function wireDrop(taken) {
+  const drop = $("drop");
+  for (const name of ["dragover", "drop"]) {
+    document.addEventListener(name, (event) => event.preventDefault()); // a miss must not leave the page
+  }
+  document.addEventListener("dragenter", () => drop.classList.add("over"));
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) drop.classList.remove("over");
+  });
+  document.addEventListener("drop", (event) => {
+    drop.classList.remove("over");
+    const files = event.dataTransfer?.files ?? [];
+    if (files.length > 1) tell("One movie at a time: drop a single file.");
+    else taken(files[0]);
+  });
+}

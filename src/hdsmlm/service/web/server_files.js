@@ -10,7 +10,7 @@ export class ServerFiles {
     this.path = null;
     $("server-files").addEventListener("click", () => this.open().catch(failed));
     $("folder-close").addEventListener("click", () => $("folder-dialog").close());
-    $("folder-up").addEventListener("click", () => this._attempt(() => this.show(this.parent)));
+    $("folder-up").addEventListener("click", () => this._attempt(() => this.enter(this.parent)));
     $("folder-take").addEventListener("click", () => this._attempt(() => this._use(this.take)));
     $("folder-watch").addEventListener("click", () => this._attempt(() => this._use(this.watch)));
   }
@@ -19,6 +19,13 @@ export class ServerFiles {
     $("folder-text").textContent = "";
     await this.show(this.path);
     $("folder-dialog").showModal();
+    this._focus();
+  }
+
+  /** Go into a folder; the keyboard goes with it, since the button that was pressed is gone. */
+  async enter(path) {
+    await this.show(path);
+    this._focus();
   }
 
   async show(path) {
@@ -48,7 +55,7 @@ export class ServerFiles {
     const button = document.createElement("button");
     Object.assign(button, { type: "button", className: "quiet", textContent: kind === "folder" ? `${name} /` : name });
     button.addEventListener("click", () => {
-      if (kind === "folder") this._attempt(() => this.show(path));
+      if (kind === "folder") this._attempt(() => this.enter(path));
       else {
         for (const other of $("folder-list").querySelectorAll("button")) other.setAttribute("aria-pressed", "false");
         button.setAttribute("aria-pressed", "true");
@@ -58,6 +65,11 @@ export class ServerFiles {
     });
     item.append(button);
     return item;
+  }
+
+  _focus() {
+    const first = $("folder-list").querySelector("button");
+    (first ?? ($("folder-up").disabled ? $("folder-close") : $("folder-up"))).focus();
   }
 
   /** What the buttons would act on: the chosen file, else the folder that is shown. */
