@@ -124,7 +124,7 @@ def make_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     from hdsmlm.service.app import create_app
     from hdsmlm.service.folders import require_data_folder
     from hdsmlm.service.isolated import warm_up
-    from hdsmlm.service.security import patient_protocol
+    from hdsmlm.service.server import http_options
 
     warm_up()
     running: list[tuple[Any, threading.Thread]] = []
@@ -137,12 +137,7 @@ def make_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
         server = uvicorn.Server(
             uvicorn.Config(
                 app,
-                http=patient_protocol(config.limits.header_s),
-                log_level="error",
-                lifespan="off",
-                ws="none",
-                server_header=False,
-                timeout_graceful_shutdown=1,
+                **http_options(config) | {"log_level": "error", "timeout_graceful_shutdown": 1},
             )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

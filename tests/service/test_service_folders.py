@@ -206,3 +206,36 @@ def test_only_progress_that_is_kept_counts_against_kills(worker: Any) -> None:
         for done in (0, 40):
             task.hear(Event(stage, done, 40, ""))
         assert worker.store.job(job_id).attempts == attempts
+
+
+def test_what_can_be_made_again_does_not_pile_up(tmp_path: Path) -> None:
+    import os
+
+    from hdsmlm.service.exports import keep_newest
+
+    for k in range(6):
+        path = tmp_path / f"{k}.tif"
+        path.touch()
+        os.utime(path, (k, k))
+    (tmp_path / "other.png").touch()
+    keep_newest(tmp_path, "*.tif", 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["4.tif", "5.tif", "other.png"]
+
+
+def test_rows_of_a_table_are_kept_for_a_few_pixel_sizes(site: Site) -> None:
+    table = b"frame,x_nm,y_nm,photons\n0,100,200,500\n"
+    table_id = site.send_file(table, "truth.csv", "table").json["table_id"]
+    for k in range(9):
+        answer = site.ask("GET", f"/api/v1/tables/{table_id}/rows?pixel_size_nm={100 + k}")
+        assert answer.status == 200, answer.body
+    again = site.ask("GET", f"/api/v1/tables/{table_id}/rows?pixel_size_nm=100")
+    assert again.headers["x-rows"] == "1"
+
+
+def test_an_address_that_a_client_claims_escapes_no_limit(make_site: Callable[..., Site]) -> None:
+    site = make_site(token="a-secret-of-this-test")
+    seen = set()
+    for k in range(60):
+        wrong = {"Authorization": "Bearer wrong", "X-Forwarded-For": f"10.0.0.{k}"}
+        seen.add(site.ask("GET", "/api/v1/jobs", headers=wrong).status)
+    assert seen == {401, 429}

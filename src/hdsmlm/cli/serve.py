@@ -63,6 +63,6 @@ def command(
     for key, value in parse_assignments(set_ or []).items():
         set_field(values, key, value)
     config = parse_section(ServiceConfig, values, "command line")
-    from hdsmlm.service.server import serve, settle_token
+    from hdsmlm.service.server import serve
 
-    serve(settle_token(config), typer.echo)
+    serve(config, typer.echo)

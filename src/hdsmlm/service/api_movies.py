@@ -16,6 +16,7 @@ from hdsmlm.errors import HdsmlmError
 from hdsmlm.io.movies import FORMATS
 from hdsmlm.io.tables import FORMATS as TABLE_FORMATS
 from hdsmlm.service.checking import check_movie, check_table
+from hdsmlm.service.exports import keep_newest
 from hdsmlm.service.folders import named_as, path_within
 from hdsmlm.service.problems import Refusal
 from hdsmlm.service.rows import RowFile, rows_answer
@@ -25,6 +26,8 @@ from hdsmlm.service.store import ENDED, Movie, Table, Upload, new_identifier
 
 router = APIRouter()
 MOST_PATCH_BYTES = 2**26
+_KEPT_ROWS = 4
+"""Pixel sizes for which the rows of an uploaded table are kept."""
 _MOVIE_SUFFIXES = {suffix for form in FORMATS for suffix in form.extensions}
 _TABLE_SUFFIXES = {suffix for form in TABLE_FORMATS for suffix in form.suffixes}
 _BYTES = {
@@ -327,6 +330,7 @@ def show_table_rows(
     table = service.table(table_id)
     rows = RowFile(service.folders.table(table_id) / f"rows-{pixel_size_nm:g}.bin")
     if not rows.is_there:
+        keep_newest(service.folders.table(table_id), "rows-*.bin", _KEPT_ROWS - 1)
         rows.replace(read_table(Path(table.path), pixel_size_nm=pixel_size_nm))
     return rows_answer(rows, start)
 

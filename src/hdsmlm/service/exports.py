@@ -19,6 +19,9 @@ FORMATS = {
 }
 COLOURS = {"none": None, "time": "frame", "z": "z_nm", "uncertainty": "uncertainty_x_nm"}
 
+KEPT_PICTURES = 8
+"""Pictures of a kind that a job keeps: every other pixel size would be another one."""
+
 
 @dataclass(frozen=True)
 class PictureRequest:
@@ -65,6 +68,13 @@ def export_table(source: Path, folder: Path, form: str, pixel_size_nm: float | N
     return target
 
 
+def keep_newest(folder: Path, pattern: str, most: int) -> None:
+    """Remove all but the newest files of a kind that can be made again."""
+    found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in found[most:]:
+        path.unlink(missing_ok=True)
+
+
 def render_picture(source: Path, folder: Path, asked: PictureRequest, most_pixels: int) -> Path:
     """Return a picture of a table; it is rendered once and kept.
 
@@ -84,6 +94,7 @@ def render_picture(source: Path, folder: Path, asked: PictureRequest, most_pixel
     target = folder / f"{hashlib.sha256(words.encode()).hexdigest()[:24]}.{asked.form}"
     if target.exists():
         return target
+    keep_newest(folder, f"*.{asked.form}", KEPT_PICTURES - 1)
     table = read_table(source)
     if asked.condition:
         table = filter_emitters(table, asked.condition)

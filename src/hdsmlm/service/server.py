@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -106,8 +107,25 @@ def settle_token(config: ServiceConfig) -> ServiceConfig:
     return config
 
 
+def http_options(config: ServiceConfig) -> dict[str, Any]:
+    """Return how HTTP is spoken, as keywords of ``uvicorn.Config``."""
+    return {
+        "http": patient_protocol(config.limits.header_s),
+        "ws": "none",
+        "proxy_headers": False,  # an address that a client may claim would escape the limits
+        "limit_concurrency": config.limits.connections,
+        "timeout_keep_alive": 5,
+        "timeout_graceful_shutdown": 3,
+        "h11_max_incomplete_event_size": 2**14,
+        "server_header": False,
+        "access_log": False,
+        "log_level": "warning",
+        "lifespan": "off",
+    }
+
+
 def serve(config: ServiceConfig, say: Callable[[str], None]) -> None:
-    """Serve until the process is told to stop.
+    """Serve until the process is told to stop; a token that is made here is said, no other one.
 
     Parameters
     ----------
@@ -123,6 +141,7 @@ def serve(config: ServiceConfig, say: Callable[[str], None]) -> None:
     ConfigError
         When the address cannot be listened at.
     """
+    given, config = config.token, settle_token(config)
     folders = require_data_folder(config.data)
     lock = FolderLock(folders.root / "server.lock")
     if not lock.try_acquire():
@@ -139,22 +158,8 @@ def serve(config: ServiceConfig, say: Callable[[str], None]) -> None:
     host = f"[{config.host}]" if ":" in config.host else config.host
     say(f"hdsmlm serves at http://{host}:{address[1]}/")
     if config.token is not None:
-        say(f"token: {config.token}")
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=patient_protocol(config.limits.header_s),
-            ws="none",
-            limit_concurrency=config.limits.connections,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=3,
-            h11_max_incomplete_event_size=2**14,
-            server_header=False,
-            access_log=False,
-            log_level="warning",
-            lifespan="off",
-        )
-    )
+        say("token: the one that was given" if given else f"token: {config.token}")
+    server = uvicorn.Server(uvicorn.Config(app, **http_options(config)))
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops at these and then raises them again, which would end us before the worker
         signal.signal(number, _nothing_more)

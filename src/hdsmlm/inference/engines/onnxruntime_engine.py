@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +50,7 @@ class OnnxRuntimeEngine:
             )
         wanted = provider or gpu_provider() or "CPUExecutionProvider"
         providers = list(dict.fromkeys([wanted, "CPUExecutionProvider"]))
+        _prepare(onnxruntime, wanted)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -71,3 +74,10 @@ class OnnxRuntimeEngine:
         """Run the network; see :class:`~hdsmlm.inference.engines.port.InferenceEngine`."""
         values = np.ascontiguousarray(frames, dtype=np.float32)[..., None]
         return self._session.run(None, {INPUT_NAME: values})[0]
+
+
+def _prepare(onnxruntime: Any, provider: str) -> None:
+    """Load CUDA's libraries where pip put them, and let the library report to nobody."""
+    onnxruntime.disable_telemetry_events()
+    if provider == "CUDAExecutionProvider" and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
