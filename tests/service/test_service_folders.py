@@ -239,3 +239,18 @@ def test_an_address_that_a_client_claims_escapes_no_limit(make_site: Callable[..
         wrong = {"Authorization": "Bearer wrong", "X-Forwarded-For": f"10.0.0.{k}"}
         seen.add(site.ask("GET", "/api/v1/jobs", headers=wrong).status)
     assert seen == {401, 429}
+
+
+def test_a_movie_that_became_a_link_is_read_no_more(
+    make_site: Callable[..., Site], disk: Path, tmp_path: Path
+) -> None:
+    site = make_site(allow=(disk,))
+    path = disk / "day 1" / "b.tif"
+    movie = site.ask("POST", "/api/v1/movies", {"path": str(path)}).json["movie_id"]
+    outside = tmp_path / "secret" / "b.tif"
+    tifffile.imwrite(outside, np.full((3, 16, 16), 777, np.uint16), photometric="minisblack")
+    path.unlink()
+    path.symlink_to(outside)
+    answer = site.ask("GET", f"/api/v1/movies/{movie}/frames/0")
+    assert answer.status == 422
+    assert "no longer inside the allowed folders" in answer.json["error"]["message"]

@@ -50,9 +50,12 @@ def localize(server: str, asked: Asked, out: Path, blinks: Path | None) -> None:
     """Have a server localize, and download the tables."""
     import tempfile
 
+    from hdsmlm.errors import ConfigError
     from hdsmlm.pipelines.convert import Conversion, convert_table
     from hdsmlm.pipelines.localize_output import check_outputs
 
+    if blinks is not None and asked.options.get("fit") == "frame":
+        raise ConfigError("--blinks needs the joint fit: frames that are fitted alone have none")
     paths = {"out": out, "blinks": blinks}
     check_outputs({k: p for k, p in paths.items() if p is not None}, overwrite=asked.overwrite)
     client, job = _run(server, "localize", asked)

@@ -8,9 +8,13 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hdsmlm.errors import OutputError
+from hdsmlm.errors import MovieError, OutputError
 from hdsmlm.io.writing import writing
+
+if TYPE_CHECKING:
+    from hdsmlm.service.store import Movie
 
 _IDENTIFIER = re.compile(r"[0-9a-f]{32}")
 
@@ -167,6 +171,20 @@ def require_data_folder(path: Path) -> Folders:
     folders = Folders(root.resolve())
     folders.create()
     return folders
+
+
+def require_allowed(movie: Movie, allow: Sequence[Path]) -> None:
+    """Refuse a movie of the server's disks that was replaced by a link, or moved, since it came.
+
+    Raises
+    ------
+    MovieError
+        When it does not lie inside an allowed folder.
+    """
+    if not movie.owned and path_within(movie.path, allow) is None:
+        raise MovieError(
+            f"{movie.name}: the file is no longer inside the allowed folders; add the movie again"
+        )
 
 
 def named_as(message: str, path: Path, name: str) -> str:

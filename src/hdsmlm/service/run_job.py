@@ -22,7 +22,7 @@ from hdsmlm.config.service import ServiceConfig
 from hdsmlm.errors import HdsmlmError, Interrupted, MovieError
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.events import Event
-from hdsmlm.service.folders import Folders, named_as
+from hdsmlm.service.folders import Folders, named_as, require_allowed
 from hdsmlm.service.occupancy import OccupancyFile
 from hdsmlm.service.rows import RowFile
 from hdsmlm.service.store import DONE, FAILED, Job, Movie, Store
@@ -89,11 +89,12 @@ class Task:
         Raises
         ------
         MovieError
-            When it has been deleted.
+            When it has been deleted, or no longer lies inside an allowed folder.
         """
         movie = None if self.job.movie_id is None else self.store.movie(self.job.movie_id)
         if movie is None:
             raise MovieError("the movie of this job was deleted; upload it again")
+        require_allowed(movie, self.config.allow)
         return movie
 
     def hear(self, event: Event) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hdsmlm.config.service import ServiceConfig
 from hdsmlm.io.movies import FrameSource, open_movie
-from hdsmlm.service.folders import Folders, is_identifier
+from hdsmlm.service.folders import Folders, is_identifier, require_allowed
 from hdsmlm.service.problems import Refusal
 from hdsmlm.service.queueing import LIVE, Lane
 from hdsmlm.service.store import Job, Movie, Store, Table, Upload
@@ -22,17 +23,31 @@ WORKER_SILENT_S = 10.0
 
 
 class OpenMovies:
-    """The readers of the movies that were looked at last."""
+    """The readers of the movies that were looked at last.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    allow : sequence of Path
+        Folders from which movies may be taken by their path.
+    """
+
+    def __init__(self, allow: Sequence[Path] = ()) -> None:
+        self._allow = tuple(allow)
         self._lock = threading.Lock()
         self._open: OrderedDict[str, FrameSource] = OrderedDict()
 
     def frame(self, movie: Movie, number: int) -> Any:
-        """Return a frame (y, x)."""
+        """Return a frame (y, x).
+
+        Raises
+        ------
+        MovieError
+            When the movie no longer lies inside an allowed folder, or cannot be read.
+        """
         with self._lock:  # one decoder at a time: a page shows one frame after another
             reader = self._open.pop(movie.movie_id, None)
             if reader is None:
+                require_allowed(movie, self._allow)
                 reader = open_movie(Path(movie.path), allow_truncated=True)
             self._open[movie.movie_id] = reader
             while len(self._open) > _OPEN_MOVIES:
@@ -55,11 +70,14 @@ class Service:
     folders: Folders
     store: Store
     lanes: dict[str, Lane]
-    movies: OpenMovies = field(default_factory=OpenMovies)
+    movies: OpenMovies = field(init=False)
     receiving: set[str] = field(default_factory=set)
     streams: int = 0
     checks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     pictures: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+
+    def __post_init__(self) -> None:
+        self.movies = OpenMovies(self.config.allow)
 
     def enqueue(self, job: Job) -> None:
         """Tell the worker of a job."""
