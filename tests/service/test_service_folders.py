@@ -146,6 +146,27 @@ def test_a_page_that_would_unpack_to_far_more_is_not_decoded(site: Site, tmp_pat
     assert message.startswith("cell.tif: frame 3 (counted from 0) has tiles of 16384 x 16384")
 
 
+def test_compressions_that_say_themselves_how_large_they_are_are_not_taken(
+    site: Site, tmp_path: Path
+) -> None:
+    frames = np.full((2, 16, 16), 9, np.uint16)
+    path = tmp_path / "cell.tif"
+    tifffile.imwrite(path, frames, photometric="minisblack", compression="jpeg2000")
+    answer = site.send_file(path.read_bytes(), "cell.tif")
+    assert answer.status == 422
+    assert "compressed as JPEG2000" in answer.json["error"]["message"]
+    with tifffile.TiffWriter(path) as tif:
+        for compression in ("zlib", "lzw", None, "png"):
+            tif.write(frames[0], photometric="minisblack", metadata=None, compression=compression)
+    movie = site.send_file(path.read_bytes(), "cell.tif").json["movie_id"]
+    assert site.ask("GET", f"/api/v1/movies/{movie}/frames/2").status == 200
+    answer = site.ask("GET", f"/api/v1/movies/{movie}/frames/3")
+    assert answer.status == 422
+    assert (
+        "frame 3 (counted from 0) has another compression (PNG)" in answer.json["error"]["message"]
+    )
+
+
 @pytest.fixture
 def worker(tmp_path: Path) -> Any:
     from hdsmlm.config.service import ServiceConfig
@@ -184,6 +205,31 @@ def test_a_job_that_the_worker_could_not_start_is_taken_back(worker: Any) -> Non
     assert worker.held == set()
     worker.take_back()
     assert worker.store.job(job_id).state == "waiting"
+
+
+def test_a_job_that_the_queue_names_twice_is_run_once(worker: Any) -> None:
+    import threading
+
+    job_id = _claimed(worker)
+    worker.store.put_back(job_id)
+    inside, leave, runs = threading.Event(), threading.Event(), []
+
+    def hold(job: str) -> None:
+        runs.append(job)
+        inside.set()
+        leave.wait(20)
+
+    worker._run_claimed = hold
+    first = threading.Thread(target=worker.run, args=(job_id,))
+    first.start()
+    assert inside.wait(20)
+    worker.run(job_id)
+    worker.take_back()
+    assert worker.store.job(job_id).state == "running"
+    assert worker.held == {job_id}
+    leave.set()
+    first.join()
+    assert (runs, worker.held) == ([job_id], set())
 
 
 def test_a_job_that_is_put_back_while_it_is_cancelled_ends(worker: Any) -> None:

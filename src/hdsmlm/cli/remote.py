@@ -20,6 +20,9 @@ Server = Annotated[
 ]
 
 
+_TABLES = (".csv", ".hdf5", ".h5", ".parquet")
+
+
 @dataclass(frozen=True)
 class Asked:
     """What the user asks a server for.
@@ -56,6 +59,8 @@ def localize(server: str, asked: Asked, out: Path, blinks: Path | None) -> None:
 
     if blinks is not None and asked.options.get("fit") == "frame":
         raise ConfigError("--blinks needs the joint fit: frames that are fitted alone have none")
+    if out.suffix.lower() not in _TABLES:
+        raise ConfigError(f"--out {out}: a server gives {', '.join(_TABLES)}; choose one of them")
     paths = {"out": out, "blinks": blinks}
     check_outputs({k: p for k, p in paths.items() if p is not None}, overwrite=asked.overwrite)
     client, job = _run(server, "localize", asked)

@@ -78,7 +78,7 @@ def _ends_early(readable: int) -> str:
 
 def _judge_header(path: Path, limits: LimitsConfig) -> None:
     """Look at the first page of a TIFF before the reader decodes one to see whether it can."""
-    from hdsmlm.io.movies.tiff import MAGIC
+    from hdsmlm.io.movies.tiff import BOUNDED, MAGIC
 
     with path.open("rb") as stream:
         if not stream.read(4).startswith(MAGIC):
@@ -87,9 +87,14 @@ def _judge_header(path: Path, limits: LimitsConfig) -> None:
 
     try:
         with tifffile.TiffFile(path) as tif:
-            shape = tif.pages.first.shape
+            shape, packing = tif.pages.first.shape, tif.pages.first.compression
     except Exception:  # the reader says what is wrong with it
         return
+    if packing not in BOUNDED:
+        raise MovieError(
+            f"{path.name}: its frames are compressed as {packing.name}, of which a few bytes may "
+            "unpack to gigabytes; save the movie uncompressed, or with LZW, Deflate or zstd"
+        )
     if len(shape) == 2:
         judge_size(1, shape[0], shape[1], limits)
 

@@ -27,6 +27,7 @@ from hdsmlm.service.store import Store, Upload
 from hdsmlm.service.worker import CONFIG_VARIABLE
 
 _LOOK_EVERY_S = 0.5
+_SILENT_LOOKS = 5
 _SILENT_S = 60.0
 """A worker that lives but has not beaten for so long hangs, and is started again."""
 log = logging.getLogger("hdsmlm.service")
@@ -85,19 +86,25 @@ class WorkerWatch:
 
     def _watch(self) -> None:
         store = Store(self._folders.store)
-        quick_deaths = 0
+        quick_deaths = silent_looks = 0
         while not self._stop.wait(_LOOK_EVERY_S * (1 + quick_deaths)):
             assert self.process is not None
-            beat = store.heartbeat()
-            hangs = beat is not None and beat[0] == self.process.pid and beat[1] > _SILENT_S
-            if self.process.poll() is None and not hangs:
-                quick_deaths = 0
-                continue
-            if hangs:
-                self.process.kill()
-            log.warning("the worker ended with code %s; it is started again", self.process.wait())
-            quick_deaths = min(quick_deaths + 1, 20)
-            self._launch()
+            try:
+                beat = store.heartbeat()
+                silent = beat is not None and beat[0] == self.process.pid and beat[1] > _SILENT_S
+                # several looks: after a laptop's sleep the first one finds an old beat
+                silent_looks = silent_looks + 1 if silent else 0
+                if self.process.poll() is None and silent_looks < _SILENT_LOOKS:
+                    quick_deaths = 0
+                    continue
+                if silent:
+                    self.process.kill()
+                code = self.process.wait()
+                log.warning("the worker ended with code %s; it is started again", code)
+                quick_deaths, silent_looks = min(quick_deaths + 1, 20), 0
+                self._launch()
+            except Exception:  # records that are locked, a machine without room: look again
+                log.exception("the worker could not be looked after")
 
 
 def settle_token(config: ServiceConfig) -> ServiceConfig:

@@ -59,6 +59,7 @@ class Worker:
         self.stopping = threading.Event()
         self.context: Any = get_context("forkserver" if os.name == "posix" else "spawn")
         self.held: set[str] = set()
+        self._holding = threading.Lock()
         if os.name == "posix":
             self.context.set_forkserver_preload(["hdsmlm.service.warm"])
         self.lanes = {name: open_lane(config, folders, name, self.run) for name in ("jobs", LIVE)}
@@ -111,7 +112,10 @@ class Worker:
         """Run a job to its end, unless it is no longer wanted."""
         if self.stopping.is_set():
             return
-        self.held.add(job_id)
+        with self._holding:
+            if job_id in self.held:  # the queue may name a job twice: it is run once
+                return
+            self.held.add(job_id)
         try:
             if self.store.claim(job_id):
                 self._run_claimed(job_id)

@@ -33,6 +33,9 @@ from hdsmlm.records.movie import MovieInfo
 # The library logs what this module reports as errors; without a handler that would reach stderr.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
+BOUNDED = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
+"""Compressions that unpack to no more than a strip or tile holds: none, LZW, Deflate (both codes),
+PackBits, LZMA, zstd. Others (JPEG 2000, PNG) say themselves how large they are."""
 _MOST_TILE_PIXELS = 2**20
 """Tiles up to this size are read however small the frame is: writers choose it once for all."""
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -217,9 +220,13 @@ class TiffMovie(FrameSource):
         """
         pixels = self.info.height * self.info.width
         tile = page.tilewidth * page.tilelength if page.is_tiled else 0
-        if page.size == pixels and tile <= max(_MOST_TILE_PIXELS, 4 * pixels):
+        first = self._tif.pages[int(self._pages[0])].compression if self._tif else None
+        known = page.compression in BOUNDED or page.compression == first
+        if known and page.size == pixels and tile <= max(_MOST_TILE_PIXELS, 4 * pixels):
             return
         what = f"tiles of {page.tilelength} x {page.tilewidth} pixels" if tile else "another size"
+        if not known:
+            what = f"another compression ({page.compression.name})"
         raise MovieError(
             f"{self._path}: frame {frame} (counted from 0) has {what}, the movie's frames have "
             f"{self.info.height} x {self.info.width} pixels; the file is damaged there. Copy or "
