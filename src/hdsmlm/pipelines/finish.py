@@ -60,6 +60,9 @@ def finish_run(
     test_set = TestSetConfig(scenes_per_case=settings.test_scenes)
     scenes = draw_labelled_scenes(config, CALIBRATION_SEED, settings.calibration_scenes)
     calibration = calibrate(network, scenes, listener)
+    if settings.threshold is not None:
+        chosen = calibration.decoding.model_copy(update={"threshold": settings.threshold})
+        calibration = replace(calibration, decoding=chosen)
     correction = calibration.calibration
     network.fold_calibration(1.0 / correction.temperature, correction.class_bias)
     with tempfile.TemporaryDirectory() as scratch:

@@ -174,10 +174,16 @@ def _calibration(facts: CardFacts) -> list[str]:
         "On scenes apart from training and test: temperature "
         f"{result.calibration.temperature:.3f} (folded into the last convolution); cross-entropy "
         f"{result.loss_before:.5f} → {result.loss_after:.5f}. Decoding threshold "
-        f"{result.decoding.threshold:.3g}: the lowest whose F1 there is within {F1_TOLERANCE:g} of "
-        "the best.",
+        f"{result.decoding.threshold:.3g}: {_reason(facts)}.",
         "",
     ]
+
+
+def _reason(facts: CardFacts) -> str:
+    """Say where the decoding threshold comes from."""
+    if facts.config.training.validation.threshold is not None:
+        return "set in the configuration, which says why"
+    return f"the lowest whose F1 there is within {F1_TOLERANCE:g} of the best"
 
 
 def _headline(facts: CardFacts) -> list[str]:
