@@ -58,8 +58,8 @@ class ValidationConfig(Section):
     calibration_scenes: int = Field(40, ge=1)
     """Scenes on which confidence and decoding of the finished model are calibrated."""
     threshold: float | None = Field(None, gt=0, lt=1)
-    """Decoding threshold of the finished model; null takes the lowest one whose F1 on the calibration
-    scenes is within 0.002 of the best."""
+    """Decoding threshold of the finished model; null takes the lowest one whose F1 on the
+    calibration scenes is within 0.002 of the best."""
     test_scenes: int = Field(4, ge=1)
     """Scenes per case of the fixed test set on which the finished model is scored."""
 
