@@ -27,7 +27,7 @@ from hdsmlm.service.occupancy import OccupancyFile
 from hdsmlm.service.queueing import JsonSerializer, open_lane
 from hdsmlm.service.rows import COLUMNS, RowFile
 from hdsmlm.service.security import Pace, host_name, is_loopback
-from hdsmlm.service.server import drop_stale_uploads, settle_token
+from hdsmlm.service.server import settle_token
 from hdsmlm.service.store import (
     CANCELLED,
     DONE,
@@ -39,6 +39,7 @@ from hdsmlm.service.store import (
     new_identifier,
     now_text,
 )
+from hdsmlm.service.uploads import drop_stale_uploads, wanted_bytes
 
 
 @pytest.fixture
@@ -257,7 +258,8 @@ def test_uploads_that_were_given_up_are_dropped(tmp_path: Path) -> None:
     )
     for upload in (old, fresh, complete):
         store.add(upload)
-        folders.upload(upload.upload_id).touch()
+        folders.upload(upload.upload_id).write_bytes(b"1234")
+    assert wanted_bytes(store, folders) == 2 * (9 - 4)
     assert drop_stale_uploads(store, folders) == 1
     assert not folders.upload(old.upload_id).exists()
     assert {upload.upload_id for upload in store.all(Upload)} == {

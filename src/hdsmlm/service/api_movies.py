@@ -23,6 +23,7 @@ from hdsmlm.service.rows import RowFile, rows_answer
 from hdsmlm.service.schemas import MovieOut, NewMovie, NewUpload, TableOut, UploadOut
 from hdsmlm.service.state import Service
 from hdsmlm.service.store import ENDED, Movie, Table, Upload, new_identifier
+from hdsmlm.service.uploads import drop_stale_uploads, wanted_bytes
 
 router = APIRouter()
 MOST_PATCH_BYTES = 2**26
@@ -52,12 +53,16 @@ def begin_upload(new: NewUpload, request: Request) -> UploadOut:
             f"the file has {new.size} bytes and this server takes up to {most}; cut it into parts, "
             "or place it in a folder of the server and give its path",
         )
-    if shutil.disk_usage(service.folders.root).free < new.size + limits.free_bytes:
+    wanted = new.size + wanted_bytes(service.store, service.folders)
+    if shutil.disk_usage(service.folders.root).free < wanted + limits.free_bytes:
         raise Refusal(
             413,
-            "the server's disk has too little space for this file; delete old jobs",
+            "the server's disk has too little space for this file and the uploads that were begun; "
+            "delete old jobs",
             "disk_full",
         )
+    if service.store.open_uploads() >= limits.open_uploads:
+        drop_stale_uploads(service.store, service.folders, days=1.0)
     if service.store.open_uploads() >= limits.open_uploads:
         raise Refusal(409, "too many uploads are not complete; finish or delete some first")
     kind: type = Movie if new.role == "movie" else Table

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
 
@@ -23,7 +22,8 @@ from hdsmlm.service.app import create_app
 from hdsmlm.service.folders import FolderLock, Folders, require_data_folder
 from hdsmlm.service.isolated import warm_up
 from hdsmlm.service.security import is_loopback, patient_protocol
-from hdsmlm.service.store import Store, Upload
+from hdsmlm.service.store import Store
+from hdsmlm.service.uploads import drop_stale_uploads
 from hdsmlm.service.worker import CONFIG_VARIABLE
 
 _LOOK_EVERY_S = 0.5
@@ -175,18 +175,6 @@ def serve(config: ServiceConfig, say: Callable[[str], None]) -> None:
     finally:
         watch.stop()
         lock.release()
-
-
-def drop_stale_uploads(store: Store, folders: Folders, days: float = 7.0) -> int:
-    """Delete uploads that were begun some days ago and never completed; return how many."""
-    oldest = (datetime.now(UTC) - timedelta(days=days)).isoformat()
-    dropped = 0
-    for upload in store.all(Upload):
-        if upload.movie_id is None and upload.table_id is None and upload.created < oldest:
-            folders.upload(upload.upload_id).unlink(missing_ok=True)
-            store.delete(Upload, upload.upload_id)
-            dropped += 1
-    return dropped
 
 
 def _nothing_more(_number: int, _frame: FrameType | None) -> None:
