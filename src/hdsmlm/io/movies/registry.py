@@ -121,6 +121,9 @@ def _choose(path: Path, head: bytes) -> MovieFormat:
 def _shown(head: bytes) -> str:
     """Return the first bytes of a file for people: as text where they are, else in hexadecimal."""
     first = head[:8]
-    if first and all(32 <= byte < 127 for byte in first):
-        return f'"{first.decode("ascii")}"'
-    return f"the bytes {first.hex(' ')}" if first else "nothing: it is empty"
+    if not first:
+        return "nothing: it is empty"
+    text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in first)
+    if all(32 <= byte < 127 for byte in first):
+        return f'"{text}"'
+    return f'the bytes {first.hex(" ")}, "{text}"'
