@@ -46,12 +46,12 @@ types: $(VENV)/.all ## Strict type check
 
 # In two processes: torch, JAX, Ray, OpenVINO and ONNX Runtime in one process for all of the tests
 # ended it with a fault of memory after some 1600 of them.
-FIRST_TESTS = src $(wildcard tests/[a-o]*/) tests/pipelines tests/postprocessing
-OTHER_TESTS = tests/project $(wildcard tests/[q-z]*/)
+LATER_TESTS := $(wildcard tests/pr* tests/[q-z]*)
+EARLIER_TESTS := $(filter-out $(LATER_TESTS) tests/conftest.py,$(wildcard tests/*))
 
 unit: $(VENV)/.all ## The tests alone; more flags: make unit PYTEST_FLAGS="-k camera"
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(FIRST_TESTS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) $(OTHER_TESTS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest $(LATER_TESTS:%=--ignore=%) $(PYTEST_FLAGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest $(EARLIER_TESTS:%=--ignore=%) --ignore=src $(PYTEST_FLAGS) || [ $$? -eq 5 ]
 
 docs: $(VENV)/.all ## Build the documentation into site/; a warning is an error
 	$(BIN)/mkdocs build --strict --quiet
