@@ -273,7 +273,7 @@ def movies_page() -> str:
 
 def tables_page() -> str:
     """Return the kinds of tables from their registry."""
-    from hdsmlm.io.tables.port import StreamingFormat, WritableFormat
+    from hdsmlm.io.tables.port import WritableFormat
     from hdsmlm.io.tables.registry import FORMATS
 
     lines = [
@@ -283,7 +283,7 @@ def tables_page() -> str:
         "that is read is known by its content, whatever its suffix; `--from` and `--to` of",
         "`hdsmlm convert` take the names. *Origin* is how positions and frames count in the file;",
         "inside the program positions are nm from the outer corner of the first pixel and frames",
-        "count from 0. *Pieces* are for movies of any length.",
+        "count from 0. What is written is written in pieces, for movies of any length.",
         "",
         "| Name | Suffixes | Written | What | Origin |",
         "|---|---|---|---|---|",
@@ -291,7 +291,6 @@ def tables_page() -> str:
     for form in FORMATS:
         suffixes = " ".join(f"`{suffix}`" for suffix in form.suffixes)
         written = "yes" if isinstance(form, WritableFormat) else ""
-        written += ", in pieces" if isinstance(form, StreamingFormat) else ""
         cells = (f"`{form.name}`", suffixes, written, form.summary, form.origin)
         lines.append("| " + " | ".join(map(_cell, cells)) + " |")
     return "\n".join([*lines, ""])

@@ -16,17 +16,17 @@ from hdsmlm.io.tables import (
     FORMATS,
     TableInfo,
     open_table_writer,
+    parquet,
     read_table,
     read_table_info,
     write_table,
 )
-from hdsmlm.io.tables.port import StreamingFormat, WritableFormat
+from hdsmlm.io.tables.port import WritableFormat
 from hdsmlm.records.columns import COLUMNS
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.provenance import Provenance
 
 WRITABLE = [form.name for form in FORMATS if isinstance(form, WritableFormat)]
-STREAMING = [form.name for form in FORMATS if isinstance(form, StreamingFormat)]
 SUFFIX = {form.name: form.suffixes[0] for form in FORMATS}
 PIXEL_NM = 117.3
 INFO = TableInfo(PIXEL_NM, 90, 24, 32, Provenance("fit", {"seed": 3}, {"movie.tif": "ab12"}))
@@ -75,7 +75,7 @@ def test_a_few_columns_and_no_rows(tmp_path: Path, name: str) -> None:
         assert back["frame"].tolist() == [2] * n
 
 
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", WRITABLE)
 def test_pieces_equal_the_whole(tmp_path: Path, name: str) -> None:
     table = whole_table()
     suffix = SUFFIX[name]
@@ -89,7 +89,7 @@ def test_pieces_equal_the_whole(tmp_path: Path, name: str) -> None:
     assert read_table_info(tmp_path / f"pieces{suffix}") == INFO
 
 
-@pytest.mark.parametrize("name", STREAMING)
+@pytest.mark.parametrize("name", WRITABLE)
 def test_a_run_that_stops_leaves_the_old_table(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"table{SUFFIX[name]}"
     write_table(whole_table(5), path, name, INFO)
@@ -106,9 +106,45 @@ def test_a_run_that_stops_leaves_the_old_table(tmp_path: Path, name: str) -> Non
     assert len(read_table(path)) == 5
 
 
-def test_parquet_is_not_written_in_pieces(tmp_path: Path) -> None:
-    with pytest.raises(TableError, match="written whole"):
-        open_table_writer(tmp_path / "a.parquet", ("frame", "x_nm", "y_nm"))
+def test_pieces_that_memory_does_not_hold_become_one_parquet_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "PIECE_ROWS", 30)
+    table, path = whole_table(200), tmp_path / "a.parquet"
+    orphan = tmp_path / f".a.parquet.pieces.{_free_process_number()}.part"
+    orphan.mkdir()
+    with open_table_writer(path, table.names, info=INFO) as writer:
+        for begin in range(0, 200, 20):
+            writer.append(table.select(np.arange(begin, begin + 20)))
+        (folder,) = tmp_path.glob(".a.parquet.pieces.*")
+        assert len(list(folder.iterdir())) == 5
+    found = read_table(path)
+    for column in table.names:
+        np.testing.assert_array_equal(found[column], table[column])
+    assert read_table_info(path) == INFO
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("piece_rows", [50, 10**6])
+def test_a_disk_that_takes_no_more_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_rows: int
+) -> None:
+    resource = pytest.importorskip("resource", reason="limits the size of files")
+    monkeypatch.setattr(parquet, "PIECE_ROWS", piece_rows)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"a\.parquet.*(too large|free)"):
+            write_table(whole_table(200), tmp_path / "a.parquet", info=INFO)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
+def _free_process_number() -> int:
+    import psutil
+
+    return next(number for number in range(2**22 - 1, 0, -1) if not psutil.pid_exists(number))
 
 
 def test_the_native_file_is_one_that_picasso_knows(tmp_path: Path) -> None:

@@ -85,8 +85,8 @@ def test_a_movie_without_emitters_gives_an_empty_table(fit: str, tmp_path) -> No
 
 
 def test_what_cannot_be_written_is_said_before_the_work(movie, tmp_path) -> None:
-    job = LocalizeJob(movie, tmp_path / "t.parquet", microscope=CAMERA)
-    with pytest.raises(TableError, match="convert"):
+    job = LocalizeJob(movie, tmp_path / "t.xlsx", microscope=CAMERA)
+    with pytest.raises(TableError, match="parquet"):
         localize_movie(job, config())
     same = LocalizeJob(movie, tmp_path / "t.csv", blinks=tmp_path / "t.csv", microscope=CAMERA)
     with pytest.raises(OutputError, match="same name"):

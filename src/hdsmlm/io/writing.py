@@ -46,13 +46,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_orphans(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        temporary = _temporary(path)
         try:
             yield temporary
             _flush_to_disk(temporary)
             temporary.replace(path)
         finally:
             _remove(temporary)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside ``path`` for pieces of it; it is gone after the block.
+
+    What killed runs left is removed.
+    """
+    name = path.with_name(path.name + ".pieces")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_orphans(name)
+        folder = _temporary(name)
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def _remove(path: Path) -> None:

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.psf import GaussianPsfConfig
-from hdsmlm.errors import OutputError, TableError
+from hdsmlm.errors import OutputError
 from hdsmlm.io.tables import TableInfo, TableWriter, open_table_writer
 from hdsmlm.io.tables.picasso import require_free_sidecar
-from hdsmlm.io.tables.port import StreamingFormat
 from hdsmlm.io.tables.registry import format_to_write
 from hdsmlm.io.writing import output_folder
 from hdsmlm.records.emitters import Emitters
@@ -155,17 +154,12 @@ def check_outputs(paths: Mapping[str, Path], *, overwrite: bool) -> None:
     OutputError
         When a table is there already, two have the same name, or a folder cannot be made.
     TableError
-        For a suffix of no known kind, or of one that is not written piece by piece.
+        For a suffix of no known kind.
     """
     for path in paths.values():
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists; choose another name, or give --overwrite")
         form = format_to_write(path, None)
-        if not isinstance(form, StreamingFormat):
-            raise TableError(
-                f"{path}: {form.name} is not written piece by piece; write .hdf5 or .csv, and "
-                "convert it with `hdsmlm convert`"
-            )
         output_folder(path.parent)
         if form.name == "picasso":
             require_free_sidecar(path)

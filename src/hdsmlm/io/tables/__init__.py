@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hdsmlm.errors import TableError
 from hdsmlm.io.tables.port import (
-    StreamingFormat,
     TableFormat,
     TableInfo,
     TableWriter,
@@ -138,18 +137,12 @@ def open_table_writer(
     Raises
     ------
     TableError
-        For a kind that is only written whole, or a pixel size that is missing.
+        For an unknown suffix, or a pixel size that is missing.
     OutputError
         When the file cannot be written.
     """
     path = Path(path)
-    form = format_to_write(path, format)
-    if not isinstance(form, StreamingFormat):
-        raise TableError(
-            f"{path}: {form.name} is written whole, not piece by piece; write .hdf5 or .csv, and "
-            "convert it"
-        )
-    return form.open_writer(path, names, info or TableInfo())
+    return format_to_write(path, format).open_writer(path, names, info or TableInfo())
 
 
 def _format(path: Path, name: str | None) -> TableFormat:

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hdsmlm.errors import TableError
+from hdsmlm.errors import OutputError, TableError
 from hdsmlm.io.tables.headers import bind
 from hdsmlm.io.tables.port import TableInfo
 from hdsmlm.io.tables.sidecar import documents, info_from, plain
 from hdsmlm.io.tables.text import read_head
 from hdsmlm.io.tables.thunderstorm import bound_emitters, require_finite_positions
-from hdsmlm.io.writing import atomic_path
+from hdsmlm.io.writing import atomic_path, scratch_folder, writing
 from hdsmlm.records.columns import COLUMNS
 from hdsmlm.records.emitters import Emitters
+
+if TYPE_CHECKING:
+    import polars as pl
+
+PIECE_ROWS = 500_000
+"""Rows that a writer holds before it puts them on the disk."""
 
 MAGIC = b"PAR1"
 _KEY = "hdsmlm"
@@ -72,18 +82,115 @@ class ParquetTable:
 
     def write(self, path: Path, emitters: Emitters, info: TableInfo) -> None:
         """Write the table."""
-        import polars as pl
+        with self.open_writer(path, emitters.names, info) as writer:
+            writer.append(emitters)
 
-        require_finite_positions(path, emitters)
+    def open_writer(self, path: Path, names: tuple[str, ...], info: TableInfo) -> ParquetWriter:
+        """Return a writer for pieces that all have the columns ``names``."""
+        return ParquetWriter(path, names, info)
+
+
+class ParquetWriter:
+    """Appends emitters to one file; it takes its name when the block ends without an error.
+
+    A Parquet file is closed by an index of all its rows. Pieces are therefore kept in a hidden
+    folder beside it and streamed into one file at the end: memory holds one piece.
+
+    Parameters
+    ----------
+    path : Path
+        Is replaced when it exists.
+    names : tuple of str
+        Columns of every piece.
+    info : TableInfo
+        Goes into the metadata of the file.
+
+    Raises
+    ------
+    OutputError
+        When the file cannot be written.
+    """
+
+    def __init__(self, path: Path, names: tuple[str, ...], info: TableInfo) -> None:
+        self._path = path
+        self._names = names
         about = {
             "origin": _ORIGIN,
             "first_frame": 0,
-            "columns": {name: plain(dataclasses.asdict(COLUMNS[name])) for name in emitters.names},
+            "columns": {name: plain(dataclasses.asdict(COLUMNS[name])) for name in names},
             "documents": documents(info),
         }
-        frame = pl.DataFrame({name: np.asarray(emitters[name]) for name in emitters.names})
-        with atomic_path(path) as temporary:
-            frame.write_parquet(temporary, metadata={_KEY: json.dumps(about)})
+        self._metadata = {_KEY: json.dumps(about)}
+        self._held = [_frame(Emitters.empty(names))]
+        self._pieces: list[Path] = []
+        self._stack = ExitStack()
+        self._folder: Path
+
+    def __enter__(self) -> ParquetWriter:
+        self._folder = self._stack.enter_context(scratch_folder(self._path))
+        return self
+
+    def append(self, emitters: Emitters) -> None:
+        """Add rows, which must follow those before in time."""
+        require_finite_positions(self._path, emitters)
+        self._held.append(_frame(emitters))
+        if sum(len(piece) for piece in self._held) >= PIECE_ROWS:
+            self._put_down()
+
+    def _put_down(self) -> None:
+        piece = self._folder / f"{len(self._pieces):06d}.parquet"
+        with _saying(self._path):
+            _joined(self._held).write_parquet(piece)
+        self._pieces.append(piece)
+        self._held = self._held[:1]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        import polars as pl
+
+        with self._stack:
+            if kind is not None:
+                return
+            if self._pieces:
+                self._put_down()
+                rows = pl.scan_parquet(self._pieces, glob=False)
+            else:
+                rows = _joined(self._held).lazy()
+            with atomic_path(self._path) as temporary, _saying(self._path):
+                rows.sink_parquet(temporary, metadata=self._metadata, maintain_order=True)
+
+
+@contextmanager
+def _saying(path: Path) -> Iterator[None]:
+    """Turn the failure of a write, for which polars has several errors, into a clear one."""
+    import polars as pl
+
+    with writing(path):
+        try:
+            yield
+        except pl.exceptions.PolarsError as error:
+            free = shutil.disk_usage(path.parent).free
+            raise OutputError(
+                f"cannot write {path}: {' '.join(str(error).split())} "
+                f"({free / 1e6:.0f} MB are "
+                "there). Free space or choose another output folder, then run again"
+            ) from error
+
+
+def _frame(emitters: Emitters) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.DataFrame({name: np.asarray(emitters[name]) for name in emitters.names})
+
+
+def _joined(pieces: list[pl.DataFrame]) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat(pieces, rechunk=True)
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -93,11 +93,6 @@ class WritableFormat(TableFormat, Protocol):
     def write(self, path: Path, emitters: Emitters, info: TableInfo) -> None:
         """Write the table, whole or not at all."""
 
-
-@runtime_checkable
-class StreamingFormat(WritableFormat, Protocol):
-    """A format that is written piece by piece, for movies of any length."""
-
     def open_writer(self, path: Path, names: tuple[str, ...], info: TableInfo) -> TableWriter:
         """Return a writer for pieces that all have the columns ``names``."""
 
