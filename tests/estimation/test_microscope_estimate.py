@@ -157,6 +157,14 @@ def test_repeated_blank_and_saturated_frames_are_found():
     assert found.saturated_share == pytest.approx(39 * 4 / frames.size)
 
 
+def test_the_camera_file_says_where_pixels_are_saturated():
+    frames, _ = simulated("emccd", 0.5, frames=60)
+    clipped = np.minimum(frames, np.percentile(frames, 99.95)).astype(np.uint16)
+    for movie, level in ((frames, None), (clipped, clipped.max())):
+        config = estimate_microscope(ArrayMovie(movie, pixel_size_nm=100.0)).require_config()
+        assert config.saturation_adu == level
+
+
 def test_drift_of_a_structure_is_found():
     rng = np.random.default_rng(3)
     y, x = np.mgrid[:64, :64]

@@ -17,6 +17,7 @@ from hdsmlm.errors import ConfigError, HdsmlmError, Interrupted, OutputError, Ta
 from hdsmlm.imaging.psf import GaussianPsf
 from hdsmlm.io.tables import read_table
 from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
+from hdsmlm.records.flags import Flag
 
 CAMERA = parse_section(
     MicroscopeConfig,
@@ -66,6 +67,26 @@ def test_threads_and_a_stop_do_not_change_a_byte(movie, tmp_path) -> None:
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with pytest.raises(OutputError, match="--overwrite"):
         localize_movie(job, config())
+
+
+@pytest.mark.parametrize("fit", ["joint", "frame"])
+def test_rows_at_a_pixel_that_the_camera_file_calls_saturated_are_flagged(
+    movie, fit: str, tmp_path
+) -> None:
+    frames = tifffile.imread(movie)
+    level = int(np.percentile(frames, 99.9))
+    found = {}
+    for name, saturation in (("never", None), ("clipped", float(level))):
+        path = tmp_path / f"{name}.tif"
+        tifffile.imwrite(path, np.minimum(frames, level))
+        microscope = CAMERA.model_copy(update={"saturation_adu": saturation})
+        job = LocalizeJob(path, tmp_path / f"{name}.csv", microscope=microscope)
+        localize_movie(job, config(fit))
+        table = read_table(tmp_path / f"{name}.csv")
+        found[name] = (table["flags"] & Flag.SATURATED) != 0
+        assert len(table) > 100
+    assert not found["never"].any()
+    assert 0 < found["clipped"].mean() < 0.5
 
 
 @pytest.mark.parametrize("fit", ["joint", "frame"])

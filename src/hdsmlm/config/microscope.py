@@ -30,6 +30,9 @@ class MicroscopeConfig(Section):
     movie."""
     pixel_size_nm: float | None = Field(None, gt=5, le=1000)
     """Side of a pixel in the sample; left out: from the movie's metadata or the command line."""
+    saturation_adu: float | None = Field(None, gt=0)
+    """Grey value from which a pixel is saturated (4095 of 12 bits), so that rows beside it are
+    flagged; left out: 65535 in 16-bit movies."""
     notes: tuple[str, ...] = ()
     """Where the numbers come from, for a person."""
 

@@ -156,6 +156,7 @@ def estimate_microscope(
             camera=camera.config,
             psf=GaussianPsfConfig(sigma_px=round(sigma.value, 4)),
             pixel_size_nm=pixel_size_nm or reader.info.pixel_size_nm,
+            saturation_adu=integrity.saturation_adu,
             notes=_provenance(reader, sample, camera, sigma),
         )
     return MicroscopeEstimate(

@@ -345,6 +345,7 @@ class _Run:
             self.camera,
             prediction.decoding or manifest.decoding,
             self.view.pixel_size_nm,
+            self.microscope.saturation_adu,
             self.job.watcher,
         )
 

@@ -41,6 +41,8 @@ class WindowSource:
         From count map to detections.
     pixel_size_nm : float
         Side of a pixel.
+    saturation_adu : float, optional
+        Grey value from which a pixel is saturated; None is 65535 in a movie of 16 bits.
     watcher : Watcher, optional
         Sees the count maps.
     """
@@ -52,6 +54,7 @@ class WindowSource:
     camera: Camera
     decoding: DecodingConfig
     pixel_size_nm: float
+    saturation_adu: float | None = None
     watcher: Watcher | None = None
     _maps: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
@@ -78,7 +81,7 @@ class WindowSource:
             )
         return WindowData(
             data=poisson_data(frames, self.camera),
-            saturated=np.greater_equal(frames, _largest(frames)),
+            saturated=np.greater_equal(frames, self.saturation_adu or _largest(frames)),
             count_map=count_map,
             detections=decode(
                 count_map, self.decoding, pixel_size_nm=self.pixel_size_nm, first_frame=0
@@ -101,5 +104,5 @@ class WindowSource:
 
 
 def _largest(frames: NDArray[np.generic]) -> float:
-    """Return the grey value at which a pixel is saturated."""
+    """Return the largest grey value that the movie's type can hold."""
     return MAX_ADU if frames.dtype.kind == "u" and frames.dtype.itemsize == 2 else np.inf
