@@ -171,6 +171,20 @@ def test_a_table_is_checked_too(site: Any) -> None:
     _refused(site.send_file(b"\0\1\2 nothing", "truth.csv", "table"), 422, "not_a_table")
 
 
+def test_the_tables_of_a_waiting_job_stay(site: Any) -> None:
+    table = b'"frame","x [nm]","y [nm]"\n1,5.0,6.0\n2,7.0,8.0\n'
+    truth, found = (site.send_file(table, "t.csv", "table").json["table_id"] for _ in range(2))
+    asked = {"kind": "evaluate", "truth_id": truth, "pixel_size_nm": 100.0}
+    job = site.ask("POST", f"{API}/jobs", asked | {"options": {"table_id": found}})
+    assert job.status in (200, 201, 202), job.body
+    for identifier in (truth, found):
+        message = _refused(site.ask("DELETE", f"{API}/tables/{identifier}"), 409)
+        assert "cancel" in message
+    assert site.ask("POST", f"{API}/jobs/{job.json['job_id']}/cancel").status == 200
+    for identifier in (truth, found):
+        assert site.ask("DELETE", f"{API}/tables/{identifier}").status == 204
+
+
 @pytest.mark.parametrize("kind", ["external data", "external link", "soft link", "virtual"])
 def test_a_table_shows_no_other_file(site: Any, tmp_path: Path, kind: str) -> None:
     import h5py

@@ -22,7 +22,7 @@ from hdsmlm.service.problems import Refusal
 from hdsmlm.service.rows import RowFile, rows_answer
 from hdsmlm.service.schemas import MovieOut, NewMovie, NewUpload, TableOut, UploadOut
 from hdsmlm.service.state import Service
-from hdsmlm.service.store import ENDED, Movie, Table, Upload, new_identifier
+from hdsmlm.service.store import Movie, Table, Upload, new_identifier
 from hdsmlm.service.uploads import drop_stale_uploads, wanted_bytes
 
 router = APIRouter()
@@ -346,7 +346,7 @@ def delete_table(table_id: str, request: Request) -> None:
     service = _service(request)
     service.table(table_id)
     jobs = service.store.jobs_in("waiting", "running")
-    if any(job.truth_id == table_id and job.state not in ENDED for job in jobs):
+    if any(table_id in (job.truth_id, job.options.get("table_id")) for job in jobs):
         raise Refusal(409, "a job works with this table; cancel it first or wait for its end")
     service.store.delete(Table, table_id)
     shutil.rmtree(service.folders.table(table_id), ignore_errors=True)

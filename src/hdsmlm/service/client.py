@@ -28,6 +28,9 @@ PREFIX = "/api/v1"
 _TRIES = 6
 _BLOCK_BYTES = 2**20
 _BREAKS = (http.client.HTTPException, OSError)
+_PASSING = (429, 502, 503, 504)
+"""Answers of a busy server, or of a proxy before one that starts again."""
+_PAUSE_S = 0.5
 
 
 class ServerError(HdsmlmError):
@@ -126,6 +129,9 @@ class Client:
             except ServerError as error:
                 if error.code == "wrong_offset":
                     return self._json("GET", address)
+                if error.code == "conflict":  # all bytes are there; the server still checks them
+                    time.sleep(_PAUSE_S)
+                    return self._json("GET", address)
                 raise
             except _BREAKS as error:
                 if attempt + 1 == _TRIES:
@@ -208,11 +214,16 @@ class Client:
                         parts = ("stage", "done", "total", "what", "unit")
                         listener(Event(*(data[part] for part in parts)))
                     ended = ended or name == "end"
-            except _BREAKS as error:
+                if not ended:  # the stream was closed early: by a proxy, or with the server
+                    time.sleep(_PAUSE_S)
+                    ended = self.job(job_id)["state"] not in ("waiting", "running")
+            except (ServerError, *_BREAKS) as error:
+                if isinstance(error, ServerError) and error.status not in _PASSING:
+                    raise
                 breaks += 1
                 if breaks == _TRIES:
                     raise self._unreachable(error) from None
-                time.sleep(0.5 * 2**breaks)  # the server may be starting again: no job is lost
+                time.sleep(_PAUSE_S * 2**breaks)  # it may be starting again: no job is lost
         job = self.job(job_id)
         if job["state"] != "done":
             raise ServerError(409, job["state"], job["error"] or f"the job was {job['state']}")
