@@ -3,13 +3,12 @@
     python benchmarks/prediction_memory.py [--frames 20000] [--model wolf] [--count-map none]
 
 Prints the resident memory after each tenth of the movie and its peak; it must not grow with the
-frames. Without ``--model`` the shipped model is used, or an untrained one where none is shipped.
+frames.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import tempfile
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from hdsmlm.bundle import shipped_models
 from hdsmlm.config.prediction import PredictionConfig
 from hdsmlm.pipelines.predict import PredictionJob, predict_movie
 from hdsmlm.records.events import Event
@@ -48,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--model", default=None)
+    parser.add_argument("--model", default="wolf")
     parser.add_argument("--count-map", choices=("tif", "zarr", "none"), default="none")
     parser.add_argument("--out", type=Path, default=None, help="default: a temporary folder")
     options = parser.parse_args()
@@ -63,29 +61,13 @@ def main() -> None:
             print(f"{event.done:8d} frames  {process.memory_info().rss / 1e6:7.0f} MB", flush=True)
 
     with tempfile.TemporaryDirectory(dir=options.out) as folder:
-        model = options.model or next(iter(shipped_models()), None) or _untrained(folder)
         config = PredictionConfig(count_map=options.count_map, overlay_frames=2)
         job = PredictionJob(
-            NoiseWithSpots(options.frames, options.size), Path(folder) / "out", model
+            NoiseWithSpots(options.frames, options.size), Path(folder) / "out", options.model
         )
         summary = predict_movie(job, config, listen)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3  # kB on Linux
     print(f"peak {peak_mb:.0f} MB, {summary.found.emitters} emitters, {summary.engine}")
-
-
-def _untrained(folder: str) -> Path:
-    """Write an untrained bundle in a process of its own: this one must not load Keras."""
-    import subprocess
-    import sys
-
-    code = (
-        "import sys; from pathlib import Path; from prediction_speed import untrained; "
-        "untrained(Path(sys.argv[1]))"
-    )
-    here = Path(__file__).parent
-    environment = {"KERAS_BACKEND": "torch", **os.environ, "PYTHONPATH": str(here)}
-    subprocess.run([sys.executable, "-c", code, folder], env=environment, check=True)
-    return Path(folder) / "bundle"
 
 
 if __name__ == "__main__":

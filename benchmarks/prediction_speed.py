@@ -1,11 +1,10 @@
 """Frames of 256x256 a second, per engine and precision, beside a network of DECODE's shape.
 
-    python benchmarks/prediction_speed.py [--model wolf] [--frames 64] [--size 256]
+    python benchmarks/prediction_speed.py [--model wolf] [--model fox] [--frames 64] [--size 256]
 
 All rows are measured in one run, in turns, and the best of the repeats counts, so that other work
 on the machine weighs on all alike. On a machine with other work take ``--clock cpu --threads 1``,
-which compares seconds of processor time. Without ``--model`` the shipped model is used; where none
-is shipped, an untrained network of the default configuration (its speed is the same).
+which compares seconds of processor time.
 
 Two references of compute are written here from the descriptions of others' networks. They have
 random weights and find nothing: they only do as much arithmetic.
@@ -23,17 +22,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=None)
+    parser.add_argument("--model", action="append", help="shipped or a folder; all shipped")
     parser.add_argument("--frames", type=int, default=64, help="frames answered per call")
     parser.add_argument("--size", type=int, default=256, help="height and width, pixels")
     parser.add_argument("--repeats", type=int, default=3)
@@ -45,21 +42,21 @@ def main() -> None:
 
     from hdsmlm.bundle import load_bundle, shipped_models
 
-    with tempfile.TemporaryDirectory() as folder:
-        model = options.model or next(iter(shipped_models()), None)
-        bundle = load_bundle(model) if model else untrained(Path(folder))
-        runs = {**engines(bundle, options), **reference(options)}
-        best = dict.fromkeys(runs, np.inf)
-        for round_number in range(options.repeats + 1):
-            for name, (call, frames) in runs.items():
-                start = clock()
-                call()
-                if round_number:  # the first warms up
-                    best[name] = min(best[name], (clock() - start) / frames)
+    runs = {}
+    for model in options.model or sorted(shipped_models(), reverse=True):
+        runs |= engines(load_bundle(model), options)
+    runs |= {"decoding alone, 1 thread": decoding(options), **reference(options)}
+    best = dict.fromkeys(runs, np.inf)
+    for round_number in range(options.repeats + 1):
+        for name, (call, frames) in runs.items():
+            start = clock()
+            call()
+            if round_number:  # the first warms up
+                best[name] = min(best[name], (clock() - start) / frames)
     decode_s, liteloc_s = best["DECODE-shaped, torch f32"], best["LiteLoc-shaped, torch f32"]
     print(
-        f"model {bundle.manifest.name}, {options.size}x{options.size} pixels, "
-        f"{options.frames} frames per call, {options.clock} time"
+        f"{options.size}x{options.size} pixels, {options.frames} frames per call, "
+        f"{options.clock} time"
     )
     for name, seconds in best.items():
         print(
@@ -69,9 +66,7 @@ def main() -> None:
 
 
 def engines(bundle: object, options: argparse.Namespace) -> dict[str, tuple[Callable, int]]:
-    """Return calls that answer for the frames of one chunk, margins included, and decoding."""
-    from hdsmlm.config.prediction import DecodingConfig
-    from hdsmlm.inference.decode import decode
+    """Return calls that answer for the frames of one chunk, margins included."""
     from hdsmlm.inference.engines import build_engine
     from hdsmlm.inference.predictor import Predictor
 
@@ -86,22 +81,27 @@ def engines(bundle: object, options: argparse.Namespace) -> dict[str, tuple[Call
     for name, precision in rows:
         engine = build_engine(name, bundle, precision=precision, threads=options.threads)
         predictor = Predictor(engine, bundle.manifest)
-        runs[f"{name} {precision}"] = (
+        runs[f"{bundle.manifest.name}, {name} {precision}"] = (
             lambda predictor=predictor: predictor.predict(frames, keep),
             options.frames,
         )
-    # About 1 certain emitter per square micrometre of 100 nm pixels, spread over 3x3 pixels.
+    return runs
+
+
+def decoding(options: argparse.Namespace) -> tuple[Callable, int]:
+    """Return a call that decodes a count map of about 1 certain emitter per square micrometre."""
+    from hdsmlm.config.prediction import DecodingConfig
+    from hdsmlm.inference.decode import decode
+
+    # pixels of 100 nm, each emitter spread over 3x3 of them
+    rng = np.random.default_rng(0)
     expected = np.zeros((options.size, options.size))
     for y, x in rng.integers(1, options.size - 1, (655, 2)):
         expected[y - 1 : y + 2, x - 1 : x + 2] += np.outer([0.2, 0.6, 0.2], [0.2, 0.6, 0.2])
     map_ = np.zeros((options.frames, 4, options.size, options.size), np.float32)
     map_[:, 1] = np.minimum(expected, 1)
     map_[:, 0] = 1 - map_[:, 1]
-    runs["decoding alone, 1 thread"] = (
-        lambda: decode(map_, DecodingConfig(), pixel_size_nm=100.0),
-        options.frames,
-    )
-    return runs
+    return lambda: decode(map_, DecodingConfig(), pixel_size_nm=100.0), options.frames
 
 
 def reference(options: argparse.Namespace) -> dict[str, tuple[Callable, int]]:
@@ -232,34 +232,6 @@ def liteloc_shaped() -> object:
             return torch.cat([head(x) for head in self.heads], 1)
 
     return Network()
-
-
-def untrained(folder: Path) -> object:
-    """Write a bundle of an untrained default network."""
-    from hdsmlm.bundle import BundleContent, BundleManifest, write_bundle
-    from hdsmlm.config.network import NetworkConfig
-    from hdsmlm.config.normalization import NormalizationConfig
-    from hdsmlm.network.export import export_onnx
-    from hdsmlm.network.unet3d import build_unet3d
-    from hdsmlm.records.provenance import Provenance
-
-    config = NetworkConfig()
-    weights = folder / "network.weights.h5"
-    build_unet3d(config).save_weights(weights)
-    export_onnx(weights, config, folder / "network.onnx")
-    manifest = BundleManifest(
-        name="untrained",
-        description="Random weights.",
-        created="",
-        network=config.model_dump(mode="json"),
-        normalization=NormalizationConfig(),
-        window_frames=5,
-        receptive_frames=config.receptive_frames,
-        receptive_px=config.receptive_px,
-        spatial_multiple=config.spatial_multiple,
-    )
-    content = BundleContent(folder / "network.onnx", weights, "{}\n", Provenance("x", {}), "")
-    return write_bundle(folder / "bundle", manifest, content)
 
 
 if __name__ == "__main__":
