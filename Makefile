@@ -44,14 +44,8 @@ lint: $(VENV)/.all ## Format check, ruff, import contract, spelling
 types: $(VENV)/.all ## Strict type check
 	$(BIN)/mypy
 
-# In two processes: torch, JAX, Ray, OpenVINO and ONNX Runtime in one process for all of the tests
-# ended it with a fault of memory after some 1600 of them.
-LATER_TESTS := $(wildcard tests/pr* tests/[q-z]*)
-EARLIER_TESTS := $(filter-out $(LATER_TESTS) tests/conftest.py,$(wildcard tests/*))
-
 unit: $(VENV)/.all ## The tests alone; more flags: make unit PYTEST_FLAGS="-k camera"
-	$(BIN)/python -m pytest $(LATER_TESTS:%=--ignore=%) $(PYTEST_FLAGS) || [ $$? -eq 5 ]
-	$(BIN)/python -m pytest $(EARLIER_TESTS:%=--ignore=%) --ignore=src $(PYTEST_FLAGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 docs: $(VENV)/.all ## Build the documentation into site/; a warning is an error
 	$(BIN)/mkdocs build --strict --quiet

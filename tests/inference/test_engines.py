@@ -188,3 +188,28 @@ def test_openvino_sends_no_report(tiny_bundle: Bundle) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signal stacks are OpenVINO's on Linux")
+def test_a_signal_after_engines_were_dropped_in_any_order(tiny_bundle: Bundle) -> None:
+    """With a core each, the second engine would put the freed signal stack of the first back."""
+    script = (
+        "import signal, sys\n"
+        "from hdsmlm.bundle import load_bundle\n"
+        "from hdsmlm.inference.engines import build_engine\n"
+        "caught = []\n"
+        "signal.signal(signal.SIGTERM, lambda number, frame: caught.append(number))\n"
+        "bundle = load_bundle(sys.argv[1])\n"
+        "first, second = (build_engine('openvino', bundle) for _ in range(2))\n"
+        "del first\n"
+        "del second\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        "assert caught == [signal.SIGTERM]\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tiny_bundle.folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr}"

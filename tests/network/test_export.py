@@ -5,10 +5,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 
 from hdsmlm.config.network import NetworkConfig
+from hdsmlm.inference.engines.openvino_engine import process_core
 from hdsmlm.network.export import INPUT, OUTPUT, export_onnx
 from hdsmlm.network.graph2d import graph_of
 from hdsmlm.network.unet3d import build_unet3d
@@ -69,7 +69,7 @@ def run_onnxruntime(path: Path, frames: np.ndarray) -> np.ndarray:
 
 def run_openvino(path: Path, frames: np.ndarray) -> np.ndarray:
     options = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(str(path), "CPU", options)
+    compiled = process_core().compile_model(str(path), "CPU", options)
     return compiled([frames])[0]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 from hdsmlm.bundle import Bundle
 from hdsmlm.config.prediction import Precision
 from hdsmlm.errors import BundleError
+
+_LOCK = Lock()
 
 
 class OpenVinoEngine:
@@ -33,7 +37,7 @@ class OpenVinoEngine:
     on_gpu = False
 
     def __init__(self, bundle: Bundle, precision: Precision = "f32", threads: int | None = None):
-        openvino = _import_without_telemetry()
+        core = process_core()
         self.device = f"CPU, {precision}"
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": precision,
@@ -42,10 +46,8 @@ class OpenVinoEngine:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
-            model = openvino.Core().read_model(str(bundle.onnx_path))
-            self._request = (
-                openvino.Core().compile_model(model, "CPU", options).create_infer_request()
-            )
+            model = core.read_model(str(bundle.onnx_path))
+            self._request = core.compile_model(model, "CPU", options).create_infer_request()
         except RuntimeError as error:
             raise BundleError(
                 f"{bundle.onnx_path} cannot be run by OpenVINO: {str(error).splitlines()[0]}. "
@@ -57,6 +59,24 @@ class OpenVinoEngine:
         values = np.ascontiguousarray(frames, dtype=np.float32)[..., None]
         self._request.infer([values], share_inputs=True)
         return self._request.get_output_tensor(0).data
+
+
+def process_core() -> Any:
+    """Return the one ``openvino.Core`` of this process, which lives as long as the process.
+
+    A second one would be dangerous on Linux: with every ``Core``, the CPU plugin takes a signal
+    stack of its own for the thread (``sigaltstack``, for processors with AMX) and puts the former
+    one back when it is dropped. Unless they are dropped in the reverse order of their making, what
+    is put back has been freed already, and the next signal (Ctrl-C) is written over other data.
+    See ``docs/decisions/0015-one-openvino-core.md``.
+    """
+    with _LOCK:
+        return _make_core()
+
+
+@cache
+def _make_core() -> Any:
+    return _import_without_telemetry().Core()
 
 
 def _import_without_telemetry() -> Any:
