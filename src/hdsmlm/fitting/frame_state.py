@@ -20,6 +20,10 @@ from hdsmlm.records.emitters import Emitters
 
 _DEPTHS = 7
 _GROUPS_PER_TASK = 32
+"""At least: what a kernel is called with costs as much as a fit or two to hand over."""
+
+_TASKS_PER_THREAD = 16
+"""At most: so many that the threads end at about the same time."""
 
 
 @dataclass(frozen=True)
@@ -166,11 +170,13 @@ class GroupedState:
         """Run a kernel over groups, in threads."""
         chosen = np.arange(len(self.groups)) if which is None else which
         batch, psf, limits = self.batch, problem.psf.kernel, problem.limits
-        parts = [chosen[i : i + _GROUPS_PER_TASK] for i in range(0, len(chosen), _GROUPS_PER_TASK)]
-        if len(parts) <= 1 or problem.threads == 1:
-            for part in parts:
-                kernel(batch, psf, limits, part, out)
+        if not len(chosen):
             return
+        tasks = min(len(chosen) // _GROUPS_PER_TASK, problem.threads * _TASKS_PER_THREAD)
+        if tasks <= 1 or problem.threads == 1:
+            kernel(batch, psf, limits, chosen, out)
+            return
+        parts = np.array_split(chosen, tasks)
         with ThreadPoolExecutor(problem.threads) as pool:
             for future in [pool.submit(kernel, batch, psf, limits, part, out) for part in parts]:
                 future.result()
