@@ -59,3 +59,12 @@ def test_a_terminal_gets_a_bar_for_each_stage() -> None:
     assert "normalize" in text
     assert "10/10 frames" in text
     assert "10 done" in text
+
+
+def test_fast_rates_are_written_out() -> None:
+    clock, lines = Clock(), []
+    plain = PlainProgress(lines.append, clock)
+    plain.hear(Event("normalize", 0, 90_120, ""))
+    clock.now_s = 10.0
+    plain.hear(Event("normalize", 90_120, 90_120, ""))
+    assert lines[-1] == "normalize: 90120/90120 frames, 9012 frames/s"

@@ -84,7 +84,8 @@ class PlainProgress:
             return ""
         rate = moved / elapsed_s
         left = (event.total - event.done) / rate
-        return f", {rate:.3g} {event.unit}/s" + (f", {_clock_text(left)} left" if left > 0 else "")
+        remaining = f", {_clock_text(left)} left" if left > 0 else ""
+        return f", {_rate_text(rate)} {event.unit}/s{remaining}"
 
 
 @contextmanager
@@ -119,11 +120,16 @@ def _bars(console: Console) -> Iterator[Listener]:
                 tasks[event.stage],
                 completed=event.done,
                 total=event.total,
-                pace=f"{speed:.3g} {event.unit}/s" if speed else "",
+                pace=f"{_rate_text(speed)} {event.unit}/s" if speed else "",
                 what=event.what,
             )
 
         yield hear
+
+
+def _rate_text(rate: float) -> str:
+    """Return 9012 as ``9012`` and 5.1234 as ``5.12``."""
+    return f"{rate:.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
 def _clock_text(seconds: float) -> str:
