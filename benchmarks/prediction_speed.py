@@ -3,8 +3,9 @@
     python benchmarks/prediction_speed.py [--model wolf] [--model fox] [--frames 64] [--size 256]
 
 All rows are measured in one run, in turns, and the best of the repeats counts, so that other work
-on the machine weighs on all alike. On a machine with other work take ``--clock cpu --threads 1``,
-which compares seconds of processor time.
+on the machine weighs on all alike. Each turn is two calls, of which the second is measured: the
+first meets threads of the row before that still spin. On a machine with other work take
+``--clock cpu --threads 1``, which compares seconds of processor time.
 
 Two references of compute are written here from the descriptions of others' networks. They have
 random weights and find nothing: they only do as much arithmetic.
@@ -49,6 +50,7 @@ def main() -> None:
     best = dict.fromkeys(runs, np.inf)
     for round_number in range(options.repeats + 1):
         for name, (call, frames) in runs.items():
+            call()
             start = clock()
             call()
             if round_number:  # the first warms up

@@ -1,4 +1,4 @@
-"""The shipped model: small, whole, good on scenes it has never seen, plausible on real movies."""
+"""The shipped models: small, whole, good on scenes never seen, plausible on real movies."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from hdsmlm.bundle import load_bundle
+from hdsmlm.bundle import load_bundle, shipped_models
 from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.config.test_set import TestSetConfig
 from hdsmlm.evaluation.detection import random_placement
@@ -24,14 +24,14 @@ from hdsmlm.simulation.scene import SceneSampler
 UNSEEN_SEED = 3_000_000_001
 
 
-@pytest.fixture(scope="module")
-def wolf():
-    return load_bundle("wolf")
+@pytest.fixture(scope="module", params=sorted(shipped_models()))
+def bundle(request):
+    return load_bundle(request.param)
 
 
 @pytest.fixture(scope="module")
-def predictor(wolf):
-    return Predictor(build_engine("openvino", wolf), wolf.manifest)
+def predictor(bundle):
+    return Predictor(build_engine("openvino", bundle), bundle.manifest)
 
 
 def _scene(density):
@@ -40,22 +40,22 @@ def _scene(density):
     return SceneSampler(simulation_of_case(case, config), (9, 96, 96)).draw(UNSEEN_SEED, 0)
 
 
-def test_it_fits_into_four_megabytes(wolf):
-    assert sum(path.stat().st_size for path in wolf.folder.iterdir()) <= 4 * 1024 * 1024
+def test_it_fits_into_four_megabytes(bundle):
+    assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= 4 * 1024 * 1024
 
 
-def test_its_card_states_what_its_manifest_measured(wolf):
-    headline = wolf.manifest.scores["headline_tier1"]
+def test_its_card_states_what_its_manifest_measured(bundle):
+    headline = bundle.manifest.scores["headline_tier1"]
     for name in ("f1", "recall", "precision"):
-        assert f"**{headline[name]:.3f}**" in wolf.model_card
+        assert f"**{headline[name]:.3f}**" in bundle.model_card
 
 
 @pytest.mark.parametrize(("density", "least_f1"), [(0.5, 0.88), (2.0, 0.82)])
-def test_it_finds_what_it_has_never_seen(wolf, predictor, density, least_f1):
+def test_it_finds_what_it_has_never_seen(bundle, predictor, density, least_f1):
     scene = _scene(density)
-    normalize = normalizer_of_array(scene.frames, wolf.manifest.normalization)
+    normalize = normalizer_of_array(scene.frames, bundle.manifest.normalization)
     p = predictor.predict(normalize(scene.frames, 0))
-    found = decode(p, wolf.manifest.decoding, pixel_size_nm=100.0)
+    found = decode(p, bundle.manifest.decoding, pixel_size_nm=100.0)
     reliable = tiers(scene.emitters) == 1
     result = score(match_knn(scene.emitters, found, 100.0), reliable)
     field = Field(9, 96, 96, 100.0)
@@ -66,13 +66,13 @@ def test_it_finds_what_it_has_never_seen(wolf, predictor, density, least_f1):
     assert result.rmse_nm < 75.0
 
 
-def test_tiles_and_engines_do_not_change_its_answer(wolf, predictor):
+def test_tiles_and_engines_do_not_change_its_answer(bundle, predictor):
     frames = np.random.default_rng(2).uniform(-1, 1, (7, 168, 136)).astype(np.float32)
     whole = predictor.predict(frames)
-    tiled = Predictor(build_engine("openvino", wolf), wolf.manifest, tile_px=64).predict(frames)
+    tiled = Predictor(build_engine("openvino", bundle), bundle.manifest, tile_px=64).predict(frames)
     np.testing.assert_allclose(tiled, whole, atol=2e-4)
     for engine in ("onnxruntime", "keras"):
-        other = Predictor(build_engine(engine, wolf), wolf.manifest).predict(frames)
+        other = Predictor(build_engine(engine, bundle), bundle.manifest).predict(frames)
         np.testing.assert_allclose(other, whole, atol=2e-4)
 
 
@@ -91,12 +91,12 @@ def _bright_spots(frame):
     "name",
     ["scmos_storm/sCMOS_sample.dax", "threeB_dense_ring.tif", "pMHC_AF647_200k_000_.SPE"],
 )
-def test_bright_spots_of_real_movies_are_found(wolf, predictor, shared_data: Path, name):
+def test_bright_spots_of_real_movies_are_found(bundle, predictor, shared_data: Path, name):
     with open_movie(shared_data / "movies" / name) as movie:
         frames = movie.read(0, 9)
         normalize = fit_normalizer(movie, NormalizationConfig(window_frames="auto"))
     p = predictor.predict(normalize(frames, 0))
-    found = decode(p, wolf.manifest.decoding, pixel_size_nm=1.0)
+    found = decode(p, bundle.manifest.decoding, pixel_size_nm=1.0)
     spots = covered = 0
     for frame in range(9):
         here = found.select(found["frame"] == frame)
