@@ -1,6 +1,6 @@
 """Frames of 256x256 a second, per engine and precision, beside a network of DECODE's shape.
 
-    python benchmarks/prediction_speed.py [--model wolf] [--model fox] [--frames 64] [--size 256]
+    python benchmarks/prediction_speed.py [--model wolf] [--model fox] [--frames N] [--size 256]
 
 All rows are measured in one run, in turns, and the best of the repeats counts, so that other work
 on the machine weighs on all alike. Each turn is two calls, of which the second is measured: the
@@ -32,7 +32,9 @@ import numpy as np
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="append", help="shipped or a folder; all shipped")
-    parser.add_argument("--frames", type=int, default=64, help="frames answered per call")
+    parser.add_argument(
+        "--frames", type=int, default=None, help="frames answered per call; as predict takes them"
+    )
     parser.add_argument("--size", type=int, default=256, help="height and width, pixels")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=None)
@@ -57,7 +59,7 @@ def main() -> None:
                 best[name] = min(best[name], (clock() - start) / frames)
     decode_s, liteloc_s = best["DECODE-shaped, torch f32"], best["LiteLoc-shaped, torch f32"]
     print(
-        f"{options.size}x{options.size} pixels, {options.frames} frames per call, "
+        f"{options.size}x{options.size} pixels, {options.frames or 'usual'} frames per call, "
         f"{options.clock} time"
     )
     for name, seconds in best.items():
@@ -73,11 +75,10 @@ def engines(bundle: object, options: argparse.Namespace) -> dict[str, tuple[Call
     from hdsmlm.inference.predictor import Predictor
 
     margin = bundle.manifest.receptive_frames
+    n = options.frames or usual_frames(bundle, options.size)
     rng = np.random.default_rng(0)
-    frames = rng.uniform(-1, 1, (options.frames + 2 * margin, options.size, options.size)).astype(
-        np.float32
-    )
-    keep = slice(margin, margin + options.frames)
+    frames = rng.uniform(-1, 1, (n + 2 * margin, options.size, options.size)).astype(np.float32)
+    keep = slice(margin, margin + n)
     rows = [("openvino", "f32"), ("openvino", "bf16"), ("onnxruntime", "f32"), ("keras", "f32")]
     runs: dict[str, tuple[Callable, int]] = {}
     for name, precision in rows:
@@ -85,9 +86,19 @@ def engines(bundle: object, options: argparse.Namespace) -> dict[str, tuple[Call
         predictor = Predictor(engine, bundle.manifest)
         runs[f"{bundle.manifest.name}, {name} {precision}"] = (
             lambda predictor=predictor: predictor.predict(frames, keep),
-            options.frames,
+            n,
         )
     return runs
+
+
+def usual_frames(bundle: object, size: int) -> int:
+    """Return how many frames ``hdsmlm predict`` gives the network at a time."""
+    from hdsmlm.config.prediction import PredictionConfig
+    from hdsmlm.pipelines.predict import chunk_frames_for, first_channels
+    from hdsmlm.records.movie import MovieInfo
+
+    info = MovieInfo("movie", (), 10_000, size, size, "uint16", 100.0)
+    return chunk_frames_for(info, PredictionConfig(), first_channels(bundle.manifest))
 
 
 def decoding(options: argparse.Namespace) -> tuple[Callable, int]:
@@ -100,10 +111,11 @@ def decoding(options: argparse.Namespace) -> tuple[Callable, int]:
     expected = np.zeros((options.size, options.size))
     for y, x in rng.integers(1, options.size - 1, (655, 2)):
         expected[y - 1 : y + 2, x - 1 : x + 2] += np.outer([0.2, 0.6, 0.2], [0.2, 0.6, 0.2])
-    map_ = np.zeros((options.frames, 4, options.size, options.size), np.float32)
+    n = options.frames or 64
+    map_ = np.zeros((n, 4, options.size, options.size), np.float32)
     map_[:, 1] = np.minimum(expected, 1)
     map_[:, 0] = 1 - map_[:, 1]
-    return lambda: decode(map_, DecodingConfig(), pixel_size_nm=100.0), options.frames
+    return lambda: decode(map_, DecodingConfig(), pixel_size_nm=100.0), n
 
 
 def reference(options: argparse.Namespace) -> dict[str, tuple[Callable, int]]:

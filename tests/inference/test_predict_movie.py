@@ -292,20 +292,27 @@ def test_another_window_is_another_run(sparse_bundle: Bundle, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("side", "asked", "frames"),
+    ("side", "asked", "channels", "frames"),
     [
-        (256, 64, 64),
-        (512, 64, 32),
-        (1024, 32, 32),
-        (1024, 64, 32),
-        (2048, 32, 8),
-        (8192, 32, 4),
-        (8192, 2, 2),
+        (256, 64, 24, 64),
+        (512, 64, 24, 32),
+        (1024, 32, 24, 32),
+        (1024, 64, 24, 32),
+        (2048, 32, 24, 8),
+        (8192, 32, 24, 4),
+        (8192, 2, 24, 2),
+        (256, None, 24, 64),
+        (256, None, 16, 96),
+        (256, 64, 16, 64),
+        (512, None, 16, 48),
+        (256, None, 96, 16),
     ],
 )
-def test_chunks_are_bounded_in_pixels(side: int, asked: int, frames: int) -> None:
+def test_chunks_are_bounded_in_pixels_and_channels(
+    side: int, asked: int | None, channels: int, frames: int
+) -> None:
     info = MovieInfo("large", (), 1000, side, side, "uint16", 100.0)
-    assert chunk_frames_for(info, config(chunk_frames=asked)) == frames
+    assert chunk_frames_for(info, config(chunk_frames=asked), channels) == frames
 
 
 def test_shorter_chunks_of_large_frames_give_the_same(

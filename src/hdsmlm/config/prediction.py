@@ -66,9 +66,10 @@ class PredictionConfig(Section):
     """Side of a camera pixel in the sample; null takes it from the movie's metadata."""
     tile_px: int = Field(512, ge=16)
     """Side of the tile that one call of the network answers for; larger frames are tiled."""
-    chunk_frames: int = Field(64, ge=1, le=4096)
-    """Frames that one call of the network answers for, fewer where frames are larger than
-    362 × 362 (32 at 512 × 512), so that memory is bounded; the unit of progress and of resuming."""
+    chunk_frames: int | None = Field(None, ge=1, le=4096)
+    """Frames that one call of the network answers for, also the unit of progress and of resuming;
+    null takes 64 for networks that begin with 24 channels and more for narrower ones. Fewer where
+    frames are larger than 362 × 362 (32 at 512 × 512), so that memory is bounded."""
     normalization_window: Annotated[int, Field(ge=10)] | Literal["auto", "whole"] = "auto"
     """Frames of a sliding window from which the grey levels are taken; whole takes them from the
     whole movie, auto from a window where they drift (bleaching, rising background)."""

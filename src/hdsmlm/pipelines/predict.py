@@ -20,7 +20,7 @@ from typing import Any, get_args
 import numpy as np
 
 import hdsmlm
-from hdsmlm.bundle import Bundle, load_bundle
+from hdsmlm.bundle import Bundle, BundleManifest, load_bundle
 from hdsmlm.config.base import parse_section
 from hdsmlm.config.prediction import CountMapFormat, DecodingConfig, PredictionConfig
 from hdsmlm.errors import Interrupted, OutputError
@@ -65,9 +65,9 @@ WORK_FOLDER = "unfinished"
 _SPARE_BYTES = 50_000_000
 CHUNK_PIXELS = 2**25
 """Pixels of a chunk at most: the count map of so many takes 0.5 GB of memory."""
-CALL_PIXELS = 2**23
-"""Pixels of one call of the network at most, all its frames together: the engines hold about 2 GB
-of features for so many."""
+CALL_FRAMES, CALL_PIXELS, CALL_CHANNELS = 64, 2**23, 24
+"""Frames of one call of the network, and pixels at most of all of them together: the engines hold
+about 2 GB of features for so many where the network begins with so many channels."""
 LEAST_CHUNK_FRAMES = 4
 """However large the frames: shorter chunks compute little but the margins around them."""
 
@@ -163,7 +163,7 @@ class _Run:
         self.first, self.last = frame_range(reader, bundle, config)
         self.decoding: DecodingConfig = config.decoding or bundle.manifest.decoding
         self.with_map = config.count_map != "none"
-        self.chunk_frames = chunk_frames_for(reader.info, config)
+        self.chunk_frames = chunk_frames_for(reader.info, config, first_channels(bundle.manifest))
         self.windows = plan_windows(
             self.first,
             self.last,
@@ -447,12 +447,25 @@ class _Run:
         )
 
 
-def chunk_frames_for(info: MovieInfo, config: PredictionConfig) -> int:
-    """Return how many frames a chunk has, so that memory is bounded for large frames too."""
+def first_channels(manifest: BundleManifest) -> int:
+    """Return how many channels the network begins with; of a foreign network, those of ``wolf``."""
+    match manifest.network.get("widths"):
+        case [int(channels), *_] if channels > 0:
+            return channels
+    return CALL_CHANNELS
+
+
+def chunk_frames_for(info: MovieInfo, config: PredictionConfig, channels: int) -> int:
+    """Return how many frames a chunk has, so that memory is bounded for large frames too.
+
+    Longer chunks waste less on the margins around them; a network that begins with fewer
+    ``channels`` holds fewer features of each frame.
+    """
     pixels = max(1, info.height * info.width)
     of_map = CHUNK_PIXELS // pixels
-    of_network = CALL_PIXELS // min(pixels, config.tile_px**2)
-    return min(config.chunk_frames, max(LEAST_CHUNK_FRAMES, min(of_map, of_network)))
+    of_network = CALL_PIXELS * CALL_CHANNELS // (channels * min(pixels, config.tile_px**2))
+    asked = config.chunk_frames or max(CALL_FRAMES * CALL_CHANNELS // channels, 1)
+    return min(asked, max(LEAST_CHUNK_FRAMES, min(of_map, of_network)))
 
 
 def _spread(first: int, last: int, count: int) -> list[int]:
