@@ -142,6 +142,19 @@ def test_too_small_a_movie_is_an_error():
         estimate_microscope(ArrayMovie(np.zeros((3, 64, 64), np.uint16)))
 
 
+def test_a_movie_of_one_grey_value_is_an_error():
+    with pytest.raises(MovieError, match="have the grey value 100"):
+        estimate_microscope(ArrayMovie(np.full((12, 40, 57), 100, np.uint16)))
+
+
+def test_a_movie_without_noise_is_not_estimated():
+    frames = np.zeros((12, 40, 57), np.uint16)
+    frames[:, 20:] = 100
+    found = estimate_microscope(ArrayMovie(frames))
+    assert found.config is None
+    assert any("noise does not grow" in text for text in found.unknown)
+
+
 def test_repeated_blank_and_saturated_frames_are_found():
     rng = np.random.default_rng(2)
     frames = rng.poisson(200.0, (40, 32, 32)).astype(np.uint16)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.psf import GaussianPsfConfig
-from hdsmlm.errors import ConfigError
+from hdsmlm.errors import ConfigError, MovieError
 from hdsmlm.estimation.background import Background, background
 from hdsmlm.estimation.calibrated import calibrated_camera, calibrated_line
 from hdsmlm.estimation.camera import CameraEstimate, Interval, Kind, estimate_camera
@@ -117,12 +117,19 @@ def estimate_microscope(
     Raises
     ------
     MovieError
-        When the movie is too short or too small.
+        When the movie is too short or too small, or all of one grey value.
     ConfigError
         When the maps do not fit the movie.
     """
     integrity = check_frames(reader, listener)
     sample = sample_frames(reader)
+    grey = sample.runs[0].flat[0]
+    if all((run == grey).all() for run in sample.runs):
+        raise MovieError(
+            f"{reader.info.name}: all pixels of the {sample.n_frames} frames that were sampled "
+            f"have the grey value {grey:g}, so that there is neither noise nor light to estimate "
+            "the camera from; check that this is the movie that was meant"
+        )
     _tell(listener, 0)
     line = photon_transfer(sample)
     _tell(listener, 1)

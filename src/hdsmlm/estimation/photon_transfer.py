@@ -147,7 +147,8 @@ def photon_transfer(sample: FrameSample) -> PhotonTransfer:
         slope, zero = _line(*_points(sums.sum(axis=0)))
     used = np.flatnonzero(sums[:, :, 0].sum(axis=1) > 0)
     left_out = np.array([_line(*_points(sums.sum(axis=0) - sums[tile])) for tile in used])
-    spread = np.sqrt(np.maximum(len(used) - 1, 0) * left_out.var(axis=0))
+    with np.errstate(invalid="ignore"):  # the zero of a flat line lies at minus infinity
+        spread = np.sqrt(np.maximum(len(used) - 1, 0) * left_out.var(axis=0))
     mean, variance, _ = _points(sums.sum(axis=0))
     pattern = pairs.steady[keep].astype(np.float64).mean()
     white = min(pairs.low_x, pairs.low_y)
@@ -158,7 +159,7 @@ def photon_transfer(sample: FrameSample) -> PhotonTransfer:
         slope_adu=smear * slope,
         slope_error_adu=smear * float(spread[0]),
         zero_adu=zero,
-        zero_error_adu=float(spread[1]),
+        zero_error_adu=float(spread[1]) if np.isfinite(spread[1]) else np.inf,
         mean_adu=mean,
         variance_adu2=smear * variance,
         noisy_share=float(noisy.mean()) if noisy.mean() < _MAX_NOISY_SHARE else 0.0,
