@@ -1,14 +1,15 @@
 """Precision of the frame-wise fit against the Cramér-Rao bound.
 
-    python benchmarks/fit_precision.py [--emitters 4000] [--part isolated|pairs|dense]
+    python benchmarks/fit_precision.py [--emitters 4000] [--part isolated|pairs|dense|limit]
 
 Isolated emitters: root-mean-square error and bias over the bound, standard deviation of error over
 reported uncertainty, for each camera, background and number of photons. Pairs: the same for two
 equal emitters at distances from 1 to 4 standard deviations, over the bound for two. Dense: emitters
 at random places, found with an error of a third of a pixel; chi-square of the fitted position
-modulo the pixel, and what the uncertainties say of the errors. The PSF is a Gaussian of 1.3 px and
-the background 10 photons per pixel unless the table says otherwise. Errors are along x and y
-together.
+modulo the pixel, and what the uncertainties say of the errors. Limit: where light is short, the
+mean of the posterior over place, photons and background beside the fit; no estimator has a smaller
+mean square error if nothing is known beforehand. The PSF is a Gaussian of 1.3 px and the background
+10 photons per pixel unless the table says otherwise. Errors are along x and y together.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from scipy.special import ndtr
 from scipy.stats import chi2
 
 from hdsmlm.config.fitting import FitConfig
@@ -35,9 +37,9 @@ FIXED_COUNT = FitConfig(choose_count=False, region_sigmas=4.0)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--emitters", type=int, default=4000, help="per row of a table")
-    parser.add_argument("--part", choices=["isolated", "pairs", "dense"], default=None)
+    parser.add_argument("--part", choices=["isolated", "pairs", "dense", "limit"], default=None)
     options = parser.parse_args()
-    parts = {"isolated": isolated, "pairs": pairs, "dense": dense}
+    parts = {"isolated": isolated, "pairs": pairs, "dense": dense, "limit": limit}
     for name in [options.part] if options.part else list(parts):
         parts[name](options.emitters)
 
@@ -92,7 +94,7 @@ class Trial:
         )
         rows = fit_frames(found, data, psf, PIXEL_NM, FIXED_COUNT).localizations
         rows = rows.select(np.argsort(rows["emitter_id"]))
-        self.rows = rows
+        self.rows, self.data, self.truth = rows, data, truth
         self.error = np.stack([rows["x_nm"], rows["y_nm"]], axis=1) - truth[:, :2] * PIXEL_NM
         uncertainty = np.stack([rows["uncertainty_x_nm"], rows["uncertainty_y_nm"]], axis=1)
         self.z_score = self.error / uncertainty
@@ -187,6 +189,57 @@ def dense(n: int) -> None:
             f"{np.sqrt(np.mean(error**2)):8.1f} {np.median(spread):16.1f} "
             f"{1.4826 * np.median(np.abs(error / spread)):15.2f}"
         )
+
+
+def limit(n: int) -> None:
+    n = min(n, 1500)
+    print(f"150 photons on {BACKGROUND:g} per pixel, {n} emitters; rmse over the bound, z-score sd")
+    print("camera  maximum likelihood   posterior mean")
+    for name, camera in cameras(13).items():
+        trial = Trial(GAUSSIAN, camera, np.array([[6.5, 6.5, 0.0]]), 150, n, 13)
+        mean, spread = posterior_means(trial)
+        error = mean - trial.truth[:, :2]
+        bound = np.sqrt(np.mean(trial.bound**2)) / PIXEL_NM
+        print(
+            f"{name:6s} {np.sqrt(np.mean(trial.error**2)) / bound / PIXEL_NM:8.3f} "
+            f"{trial.z_score.std():8.3f} {np.sqrt(np.mean(error**2)) / bound:8.3f} "
+            f"{(error / spread).std():8.3f}"
+        )
+
+
+def posterior_means(trial: Trial) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the posterior of each place (n, 2), in pixels.
+
+    Places are a grid of a fifth of a pixel, 3 pixels to either side of the fitted one, all equally
+    probable before; photons and background, flat, are integrated by Laplace's approximation.
+    """
+    data = trial.data
+    size = data.shape[1]
+    offset = data.offset.astype(float).ravel()
+    steps = np.linspace(-3, 3, 31)
+    mean, spread = np.empty((2, len(data.counts), 2))
+    for i, counts in enumerate(data.counts.reshape(len(data.counts), -1).astype(float)):
+        x = trial.rows["x_nm"][i] / PIXEL_NM + steps
+        y = trial.rows["y_nm"][i] / PIXEL_NM + steps
+        shares = [np.diff(ndtr((np.arange(size + 1) - c[:, None]) / 1.3)) for c in (x, y)]
+        light = np.einsum("ai,bj->abij", shares[1], shares[0]).reshape(-1, size**2) * data.scale
+        basis = np.stack([light, np.full_like(light, data.scale)], axis=1)
+        linear = np.tile([150.0, BACKGROUND], (len(light), 1))
+        for _ in range(8):  # Fisher scoring of photons and background at each place
+            model = np.maximum(np.einsum("pcn,pc->pn", basis, linear) + offset, 1e-3)
+            information = np.einsum("pcn,pdn,pn->pcd", basis, basis, 1 / model)
+            slope = np.einsum("pcn,pn->pc", basis, counts / model - 1)
+            linear += np.linalg.solve(information, slope[..., None])[..., 0]
+            linear = np.maximum(linear, 1e-3)
+        model = np.maximum(np.einsum("pcn,pc->pn", basis, linear) + offset, 1e-3)
+        log_p = (counts * np.log(model) - model).sum(axis=1)
+        log_p -= 0.5 * np.linalg.slogdet(information)[1]
+        p = np.exp(log_p - log_p.max())
+        p = (p / p.sum()).reshape(len(y), len(x))
+        for axis, (marginal, places) in enumerate(((p.sum(axis=0), x), (p.sum(axis=1), y))):
+            mean[i, axis] = marginal @ places
+            spread[i, axis] = np.sqrt(marginal @ (places - mean[i, axis]) ** 2)
+    return mean, spread
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from scenes import EMCCD, GAUSSIAN, PIXEL_NM, Scene, make_scene
 
 from hdsmlm.config.fitting import FitConfig
 from hdsmlm.fitting.evidence import MAX_COUNT, count_distribution
-from hdsmlm.fitting.frame_fit import FitResult, fit_frames
+from hdsmlm.fitting.frame_fit import fit_frames
+from hdsmlm.fitting.result import FitResult
 from hdsmlm.records.flags import Flag
 
 SHAPE = (40, 17, 19)

@@ -62,7 +62,7 @@ def near_pairs(rows: Emitters) -> int:
 def test_tiles_give_the_rows_of_the_whole_frame(density: float) -> None:
     """1 and 2 per square micrometre, where a tenth of the rows lies within a pixel of a seam."""
     window = window_of(density, (16, 96, 96), seed=3)
-    whole, tiled = fitter(96).fit(window), fitter(32).fit(window)
+    whole, tiled = (fitter(side).fit(window).localizations for side in (96, 32))
     assert len(whole) > 1000
     for one, other in ((whole, tiled), (tiled, whole)):
         distance = apart(one, other)
@@ -74,7 +74,7 @@ def test_tiles_give_the_rows_of_the_whole_frame(density: float) -> None:
 @pytest.mark.parametrize(("core", "margin"), [(10, 8), (16, 8), (27, 8)])
 def test_windows_of_any_grid_give_the_rows_of_one_window(core: int, margin: int) -> None:
     window = window_of(0.015, (48, 32, 32), seed=4)
-    whole = fitter(64).fit(window)
+    whole = fitter(64).fit(window).localizations
     rows = []
     stitcher = Stitcher(PIXEL_NM)
     spans = plan_spans(0, 48, core, margin)
@@ -89,7 +89,7 @@ def test_windows_of_any_grid_give_the_rows_of_one_window(core: int, margin: int)
             window.count_map[frames],
             seen.with_columns(frame=seen["frame"] - span.start),
         )
-        table = fitter(64).fit(part)
+        table = fitter(64).fit(part).localizations
         stitcher.add(table.with_columns(frame=table["frame"] + span.start), span)
         rows.append(stitcher.take(spans[k + 1].start if k + 1 < len(spans) else None)[0])
     cut = Emitters.concatenate(rows)
@@ -144,7 +144,7 @@ def test_saturated_pixels_flag_the_rows_of_their_frame_in_every_tile() -> None:
     saturated = np.zeros(window.data.shape, np.bool_)
     frame, y, x = (window.detections[name][0] for name in ("frame", "y_nm", "x_nm"))
     saturated[frame, int(y / 100), int(x / 100)] = True
-    rows = fitter(32).fit(replace(window, saturated=saturated))
+    rows = fitter(32).fit(replace(window, saturated=saturated)).localizations
     flagged = (rows["flags"] & Flag.SATURATED) != 0
     near = (rows["frame"] == frame) & (np.hypot(rows["x_nm"] - x, rows["y_nm"] - y) < 150)
     assert near.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from hdsmlm.cli.main import app
 from hdsmlm.config.base import parse_section
+from hdsmlm.config.fitting import FitConfig
 from hdsmlm.config.localize import LocalizeConfig
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.errors import ConfigError, HdsmlmError, Interrupted, OutputError, TableError
@@ -93,9 +95,9 @@ def test_rows_at_a_pixel_that_the_camera_file_calls_saturated_are_flagged(
 def test_a_movie_without_emitters_gives_an_empty_table(fit: str, tmp_path) -> None:
     path = tmp_path / "dark.tif"
     tifffile.imwrite(path, np.full((12, 32, 32), 110, np.uint16))
-    more = (
-        {"blinks": tmp_path / "b.csv"} if fit == "joint" else {"alternatives": tmp_path / "a.csv"}
-    )
+    more = {"alternatives": tmp_path / "a.csv"}
+    if fit == "joint":
+        more["blinks"] = tmp_path / "b.csv"
     job = LocalizeJob(path, tmp_path / "t.csv", microscope=CAMERA, **more)
     summary = localize_movie(job, config(fit))
     assert summary.localizations == 0
@@ -112,9 +114,35 @@ def test_what_cannot_be_written_is_said_before_the_work(movie, tmp_path) -> None
     same = LocalizeJob(movie, tmp_path / "t.csv", blinks=tmp_path / "t.csv", microscope=CAMERA)
     with pytest.raises(OutputError, match="same name"):
         localize_movie(same, config())
-    only_frames = dataclasses.replace(same, blinks=None, alternatives=tmp_path / "a.csv")
-    with pytest.raises(ConfigError, match="--fit frame"):
-        localize_movie(only_frames, config())
+    no_choice = config("frame").model_copy(update={"frames": FitConfig(choose_count=False)})
+    job = dataclasses.replace(same, blinks=None, alternatives=tmp_path / "a.csv")
+    with pytest.raises(ConfigError, match="choose_count"):
+        localize_movie(job, no_choice)
+
+
+def test_alternatives_do_not_depend_on_threads_or_a_stop(movie, tmp_path) -> None:
+    def tables(name: str) -> tuple[Path, Path]:
+        (tmp_path / name).mkdir()
+        return tmp_path / name / "t.csv", tmp_path / name / "a.csv"
+
+    one, two = tables("one"), tables("two")
+    localize_movie(LocalizeJob(movie, one[0], microscope=CAMERA, alternatives=one[1]), config())
+    others = read_table(one[1])
+    assert len(others) > 10
+    assert set(np.unique(others["frame"])) <= set(range(20))
+    assert 0.01 <= others["probability"].min() < others["probability"].max() <= 1
+
+    def stop(event) -> None:
+        if event.stage == "localize" and event.done > 0:
+            raise KeyboardInterrupt
+
+    plain = LocalizeJob(movie, two[0], microscope=CAMERA)
+    with pytest.raises(Interrupted):  # its windows hold no alternatives and are fitted again
+        localize_movie(plain, config(threads=2), stop)
+    job = dataclasses.replace(plain, alternatives=two[1])
+    localize_movie(job, config(threads=2))
+    for a, b in zip(one, two, strict=True):
+        assert a.read_bytes() == b.read_bytes()
 
 
 @pytest.mark.parametrize(

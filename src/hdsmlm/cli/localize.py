@@ -52,7 +52,7 @@ def command(
     ] = None,
     alternatives: Annotated[
         Path | None,
-        typer.Option(help="Also write the rejected numbers of emitters (--fit frame)."),
+        typer.Option(help="Also write what was not chosen, with its posterior weight."),
     ] = None,
     pixel_size_nm: Annotated[
         float | None,

@@ -125,8 +125,11 @@ def _unchanged(window, blinks, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def change_lengths(window, blinks, n, odds, now):  # type: ignore[no-untyped-def]
-    """Cut weak frames off the ends of blinks and add frames whose light they explain."""
+def change_lengths(window, blinks, n, odds, slack, now):  # type: ignore[no-untyped-def]
+    """Cut weak frames off the ends of blinks and add frames whose light they explain.
+
+    ``slack`` is how much a frame may fall short of its cost.
+    """
     n_frames, height, width = window.model.shape
     side = 2 * window.half + 1
     scratch, patch, stats = np.empty((2, 3, side)), np.empty((4, side, side)), np.empty(N_STATS)
@@ -145,7 +148,7 @@ def change_lengths(window, blinks, n, odds, now):  # type: ignore[no-untyped-def
                     window.counts, window.model, part, box, t, window.scale, window.dims, stats
                 )
                 gain = photons[t] * (0.5 * photons[t] * stats[A] + stats[U])
-                if gain >= frame_cost(odds, t, place, brightest, stats[A]):
+                if gain >= frame_cost(odds, t, place, brightest, stats[A]) - slack:
                     break
                 add_light(window.model, part, box, photons, t, t, -window.scale)
                 photons[t] = 0.0
@@ -167,7 +170,8 @@ def change_lengths(window, blinks, n, odds, now):  # type: ignore[no-untyped-def
                 more = stats[U] / stats[A]
                 if more <= 0.0 or more > 2.0 * brightest:  # far brighter: somebody else's light
                     break
-                if 0.5 * more * stats[U] < frame_cost(odds, t, place, brightest, stats[A]):
+                cost = frame_cost(odds, t, place, brightest, stats[A])
+                if 0.5 * more * stats[U] < cost - slack:
                     break
                 photons[t] = more
                 add_light(window.model, part, box, photons, t, t, window.scale)
@@ -465,8 +469,8 @@ def evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights):  #
 
 
 @njit(nogil=True, cache=True)
-def remove(window, blinks, n, odds, now):  # type: ignore[no-untyped-def]
-    """Remove blinks whose light does not pay for their parameters; return how many."""
+def remove(window, blinks, n, odds, slack, now):  # type: ignore[no-untyped-def]
+    """Remove blinks whose light is worth less than their cost less ``slack``; return how many."""
     side = 2 * window.half + 1
     scratch, patch = np.empty((2, 3, side)), np.empty((4, side, side))
     n_frames = len(window.model)
@@ -479,7 +483,7 @@ def remove(window, blinks, n, odds, now):  # type: ignore[no-untyped-def]
             continue
         cost = evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights)
         length = blinks.last[j] - blinks.first[j] + 1
-        if gains[:length].sum() < cost + costs[:length].sum():
+        if gains[:length].sum() < cost + costs[:length].sum() - slack:
             draw(window, blinks, j, -1.0, scratch, patch)
             mark(window.stamps, blinks.place[j], window.half, blinks.first[j], blinks.last[j], now)
             blinks.alive[j] = False

@@ -1,4 +1,8 @@
-"""From fitted blinks to rows: one per blink and frame, with standard errors and flags."""
+"""From fitted blinks to rows: one per blink and frame, with standard errors and flags.
+
+The posterior of a row decides whether it is a localization; the others, with what the fit itself
+refused, are the alternatives.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ from hdsmlm.fitting.blink_quality import (
     standard_errors,
 )
 from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
+from hdsmlm.fitting.result import LEAST_WEIGHT
 from hdsmlm.fitting.spacetime import WindowFit
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.flags import Flag
@@ -56,6 +61,64 @@ def blink_rows(
         Frames count from the window's start; ``blink_id`` numbers the blinks of the window. Blinks
         whose place lies outside the frame are left out: they only explain light that reaches in.
     """
+    rows = _all_rows(fit, psf, pixel_size_nm, saturated)
+    return rows.select(_chosen(rows, psf, pixel_size_nm, min_probability))
+
+
+def refused_rows(
+    fit: WindowFit,
+    psf: FittablePsf,
+    pixel_size_nm: float,
+    min_probability: float,
+    saturated: NDArray[np.bool_] | None = None,
+) -> Emitters:
+    """Return what may be there too but was not thought so: the alternatives to the localizations.
+
+    These are the rows that :func:`blink_rows` leaves out, frames before and after a blink in which
+    it may have been on, and faint blinks that were not worth their parameters. ``probability`` is
+    that of existence beside all the localizations, at least
+    :data:`~hdsmlm.fitting.result.LEAST_WEIGHT`. That a localization is *not* there has the
+    weight that its own probability lacks to 1.
+
+    Parameters
+    ----------
+    fit : WindowFit
+        Fitted with ``keep_alternatives``.
+    psf, pixel_size_nm, min_probability, saturated
+        As for :func:`blink_rows`.
+
+    Returns
+    -------
+    Emitters
+        The columns of :func:`blink_rows` without ``blink_id``.
+
+    Raises
+    ------
+    ValueError
+        If the fit keeps no alternatives.
+    """
+    if fit.looser is None:
+        raise ValueError("the window was fitted without keep_alternatives")
+    rows = _all_rows(fit, psf, pixel_size_nm, saturated)
+    left_out = rows.select(~_chosen(rows, psf, pixel_size_nm, min_probability))
+    more = _all_rows(fit.looser, psf, pixel_size_nm, saturated)
+    in_fit = np.isin(_keys(more, fit), _keys(rows, fit))
+    found = Emitters.concatenate([left_out, more.select(~in_fit)])
+    found = found.select(found["probability"] >= LEAST_WEIGHT)
+    return Emitters({name: found[name] for name in found.names if name != "blink_id"})
+
+
+def _keys(rows: Emitters, fit: WindowFit) -> NDArray[np.int64]:
+    return rows["blink_id"].astype(np.int64) * len(fit.background) + rows["frame"]
+
+
+def _all_rows(
+    fit: WindowFit,
+    psf: FittablePsf,
+    pixel_size_nm: float,
+    saturated: NDArray[np.bool_] | None,
+) -> Emitters:
+    """Return every blink in every frame in which it gives light inside the field."""
     window, blinks = fit.window, fit.blinks
     n_frames, height, width = window.model.shape
     n = len(blinks.alive)
@@ -76,11 +139,6 @@ def blink_rows(
         & (blinks.place[:, Y] >= 0) & (blinks.place[:, Y] < height)
     )  # fmt: skip
     j, t = np.nonzero((blinks.photons > 0) & inside[:, None])
-    sure = probability[j, t] >= min_probability
-    kept = sure | _rescued(
-        blinks.place[j, X : Y + 1], t, blinks.photons[j, t], ~sure, RESCUE_SIGMAS * psf.sigma_px
-    )
-    j, t = j[kept], t[kept]
     row = np.clip(blinks.place[:, Y].astype(int), 0, height - 1)
     column = np.clip(blinks.place[:, X].astype(int), 0, width - 1)
     background_error = _background_error(fit)[t, row[j], column[j]]
@@ -104,6 +162,16 @@ def blink_rows(
     else:
         columns["sigma_nm"] = np.full(len(j), psf.sigma_px * pixel_size_nm)
     return Emitters(columns)
+
+
+def _chosen(
+    rows: Emitters, psf: FittablePsf, pixel_size_nm: float, min_probability: float
+) -> NDArray[np.bool_]:
+    """Return which rows are localizations."""
+    sure = rows["probability"] >= min_probability
+    places = np.column_stack((rows["x_nm"], rows["y_nm"])) / pixel_size_nm
+    radius_px = RESCUE_SIGMAS * psf.sigma_px
+    return sure | _rescued(places, rows["frame"], rows["photons"], ~sure, radius_px)
 
 
 def _rescued(

@@ -13,6 +13,7 @@ from hdsmlm.fitting.frame_state import FrameProblem, GroupedState
 from hdsmlm.fitting.group_fit import Quality
 from hdsmlm.fitting.psf_kernels import PHOTONS, SHAPE, FittablePsf, X, Y
 from hdsmlm.fitting.region_fit import COMMON_SHAPE
+from hdsmlm.fitting.result import LEAST_WEIGHT
 from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.flags import Flag
 
@@ -20,8 +21,6 @@ DEGENERATE_INFLATION = 25.0
 """A variance of 25 times that with all else known: the standard error is five times as large."""
 AMBIGUOUS_LOG_ODDS = 2.0
 """Another number of emitters is at least a seventh as probable."""
-LEAST_WEIGHT = 0.01
-"""Alternatives with less posterior weight are not kept."""
 _CARRIED = ("probability", "count_class", "expected_count", "emitter_id", "blink_id")
 _BOUND_PX = 1e-6
 

@@ -8,8 +8,6 @@ of emitters is chosen (:mod:`hdsmlm.fitting.count_choice`), and the fit is asses
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,26 +22,10 @@ from hdsmlm.fitting.groups import GroupRules
 from hdsmlm.fitting.likelihood import PoissonData
 from hdsmlm.fitting.psf_kernels import fittable_psf
 from hdsmlm.fitting.region_fit import COMMON_SHAPE, FIXED_SHAPE, FREE_SHAPE
+from hdsmlm.fitting.result import FitResult
 from hdsmlm.imaging.psf import Psf
 from hdsmlm.machine import usable_cores
 from hdsmlm.records.emitters import Emitters
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """Outcome of :func:`fit_frames`.
-
-    Parameters
-    ----------
-    localizations : Emitters
-        One row per emitter, sorted by frame, y, x.
-    alternatives : Emitters or None
-        Other numbers of emitters in the same groups (``group_id``), ``probability`` their weights;
-        None unless they were asked for.
-    """
-
-    localizations: Emitters
-    alternatives: Emitters | None = None
 
 
 def fit_frames(

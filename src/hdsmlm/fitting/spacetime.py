@@ -12,7 +12,7 @@ number of threads.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from hdsmlm.fitting.first_background import LOWEST_PHOTONS, first_background
 from hdsmlm.fitting.first_blinks import link_detections
 from hdsmlm.fitting.likelihood import PoissonData
 from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
+from hdsmlm.fitting.result import LEAST_WEIGHT
 from hdsmlm.fitting.smoothing import Smoother
 from hdsmlm.records.count_map import expected_count
 
@@ -50,6 +51,9 @@ QUIET_ROUNDS = 3
 
 TOLERANCE_PX, FINAL_TOLERANCE_PX = 1e-2, 1e-3
 """Steps below which a blink rests until a neighbour moves."""
+
+_FAINT_SCORE = 2.5
+"""Matched-filter score from which left-over light is looked at for alternatives."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class WindowFit:
         Prior odds of the last round, for the probabilities of existence.
     smoothing_volume_px : float
         Pixels and frames that the smooth background averages over.
+    looser : WindowFit or None
+        The same blinks first, with frames and then blinks added that the posterior did not want:
+        where alternatives are told from (:func:`hdsmlm.fitting.blink_table.refused_rows`).
     """
 
     window: Window
@@ -92,6 +99,7 @@ class WindowFit:
     background: NDArray[np.float64]
     odds: moves.Odds
     smoothing_volume_px: float
+    looser: WindowFit | None = None
 
 
 def fit_window(
@@ -101,6 +109,7 @@ def fit_window(
     config: SpaceTimeConfig,
     count_map: NDArray[np.floating] | None = None,
     levels: NDArray[np.float64] | None = None,
+    keep_alternatives: bool = False,
 ) -> WindowFit:
     """Fit the blinks of a window.
 
@@ -119,6 +128,8 @@ def fit_window(
     levels : array, shape (t,), optional
         Level of the light in each frame (:func:`hdsmlm.fitting.first_background.frame_levels`),
         where it bleaches; None where it is steady.
+    keep_alternatives : bool
+        Also return :attr:`WindowFit.looser`.
     """
     state = _State(data, psf, detections, config, count_map, levels)
     for number in range(config.rounds):
@@ -127,7 +138,11 @@ def fit_window(
         if not state.change_blinks(births=number < config.rounds - QUIET_ROUNDS):
             break
     state.refine(5 * config.sweeps, 1.0, FINAL_TOLERANCE_PX)
-    return state.result()
+    fit = state.result()
+    if not keep_alternatives:
+        return fit
+    state.loosen(fit)
+    return replace(fit, looser=state.result(keep_first=len(fit.blinks.alive)))
 
 
 class _State:
@@ -240,10 +255,10 @@ class _State:
         self._make_room()
         blinks, odds = self.blinks, self.odds()
         before = self.n
-        changes = moves.change_lengths(window, blinks, self.n, odds, now)
+        changes = moves.change_lengths(window, blinks, self.n, odds, 0.0, now)
         self.n = moves.cut(window, blinks, self.n, odds, now)
         changes += moves.join(window, blinks, self._near_pairs(), odds, now)
-        changes += moves.remove(window, blinks, self.n, odds, now)
+        changes += moves.remove(window, blinks, self.n, odds, 0.0, now)
         if births:
             score, photons = self._left_over()
             self.n = moves.give_birth(
@@ -307,11 +322,43 @@ class _State:
         for name in Blinks._fields:
             getattr(self.blinks, name)[: self.n] = getattr(kept, name)
 
-    def result(self) -> WindowFit:
+    def loosen(self, fit: WindowFit) -> None:
+        """Go on from a copy of the fit and let in what falls short of its cost, but not far.
+
+        Blinks may be longer and new ones faint, as long as their weight against the fit without
+        them is about ``LEAST_WEIGHT``; all are fitted together, as if they were there. Those of the
+        fit come first and keep their order.
+        """
+        slack = -math.log(LEAST_WEIGHT)
+        self.window = fit.window._replace(
+            model=fit.window.model.copy(), stamps=np.zeros_like(fit.window.stamps)
+        )
+        score, _ = self._left_over()
+        self.n = n = len(fit.blinks.alive)
+        self.blinks = _empty_blinks(n + int((score >= _FAINT_SCORE).sum()), len(score))
+        for name in Blinks._fields:
+            getattr(self.blinks, name)[:n] = getattr(fit.blinks, name)
+        self.blinks.judged[:n] = 0
+        self.now += 1
+        moves.change_lengths(self.window, self.blinks, n, fit.odds, slack, self.now)
+        score, photons = self._left_over()
+        self.n = moves.give_birth(
+            self.window, self.blinks, n, score, photons, _FAINT_SCORE, self.psf.shape_start,
+            self.now,
+        )  # fmt: skip
+        self.blinks.judged[: self.n] = 0
+        moves.remove(self.window, self.blinks, self.n, fit.odds, slack, self.now)
+        self.refine(5 * self.config.sweeps, 1.0, TOLERANCE_PX)
+
+    def result(self, keep_first: int = 0) -> WindowFit:
+        """Return the blinks in order; or the first ones, whatever became of them, then others."""
         blinks = self.blinks
-        keep = np.flatnonzero(blinks.alive[: self.n])
-        order = np.lexsort((blinks.place[keep, X], blinks.place[keep, Y], blinks.first[keep]))
-        kept = _rows(blinks, keep[order])
+        keep = np.flatnonzero(blinks.alive[: self.n] | (np.arange(self.n) < keep_first))
+        if not keep_first:
+            keep = keep[
+                np.lexsort((blinks.place[keep, X], blinks.place[keep, Y], blinks.first[keep]))
+            ]
+        kept = _rows(blinks, keep)
         config, n_frames = self.config, len(self.window.counts)
         in_time = min(2 * math.sqrt(math.pi) * config.background_frames, n_frames)
         volume = 4 * math.pi * config.background_px**2 * in_time

@@ -19,10 +19,11 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from hdsmlm.config.spacetime import SpaceTimeConfig
-from hdsmlm.fitting.blink_table import blink_rows
+from hdsmlm.fitting.blink_table import blink_rows, refused_rows
 from hdsmlm.fitting.first_background import frame_levels
 from hdsmlm.fitting.likelihood import PoissonData
 from hdsmlm.fitting.psf_kernels import FittablePsf
+from hdsmlm.fitting.result import FitResult
 from hdsmlm.fitting.spacetime import Detections, fit_window
 from hdsmlm.fitting.stitching import SAME_PX
 from hdsmlm.records.emitters import Emitters
@@ -87,14 +88,17 @@ class BlinkFitter:
         Settings.
     tile_px : int
         Frames with a longer side are cut into tiles of this side, on a grid from the corner.
+    keep_alternatives : bool
+        Whether to return what was not thought likely enough to be a localization.
     """
 
     psf: FittablePsf
     pixel_size_nm: float
     config: SpaceTimeConfig
     tile_px: int
+    keep_alternatives: bool = False
 
-    def fit(self, window: WindowData) -> Emitters:
+    def fit(self, window: WindowData) -> FitResult:
         """Return the localizations of a window; ``blink_id`` numbers its blinks from 0."""
         _, height, width = window.data.shape
         tiles = [
@@ -104,13 +108,19 @@ class BlinkFitter:
             )
         ]
         levels = _levels(window.data)  # of the whole frame: tiles must not differ in their model
-        tables = [self._fit_tile(window, tile, levels) for tile in tiles]
-        return owned_rows(tables, tiles, self.pixel_size_nm).sorted()
+        results = [self._fit_tile(window, tile, levels) for tile in tiles]
+        rows = owned_rows([result.localizations for result in results], tiles, self.pixel_size_nm)
+        others = [result.alternatives for result in results if result.alternatives is not None]
+        alternatives = Emitters.concatenate(others).sorted() if others else None
+        return FitResult(rows.sorted(), alternatives)
 
     def _fit_tile(
         self, window: WindowData, tile: Tile, levels: NDArray[np.float64] | None
-    ) -> Emitters:
-        """Return what a tile finds, up to :data:`SAME_PX` beyond its own pixels."""
+    ) -> FitResult:
+        """Return what a tile finds, up to :data:`SAME_PX` beyond its own pixels.
+
+        Alternatives are those on its own pixels: nobody follows them from tile to tile.
+        """
         _, height, width = window.data.shape
         margin = round(MARGIN_SIGMAS * self.psf.sigma_px)
         top, bottom = max(0, tile.top - margin), min(height, tile.bottom + margin)
@@ -127,20 +137,21 @@ class BlinkFitter:
             found["frame"][here][order].astype(np.int64), x_px[here][order], y_px[here][order]
         )
         p = window.count_map[:, :, view[1], view[2]]
-        result = fit_window(cut, self.psf, start, self.config, p, levels)
-        table = blink_rows(
-            result,
-            self.psf,
-            self.pixel_size_nm,
-            self.config.min_probability,
-            window.saturated[view],
+        result = fit_window(cut, self.psf, start, self.config, p, levels, self.keep_alternatives)
+        how = (self.psf, self.pixel_size_nm, self.config.min_probability, window.saturated[view])
+
+        def on_tile(table: Emitters, beyond_px: float) -> Emitters:
+            table = table.with_columns(
+                x_nm=table["x_nm"] + left * self.pixel_size_nm,
+                y_nm=table["y_nm"] + top * self.pixel_size_nm,
+            )
+            x_px, y_px = table["x_nm"] / self.pixel_size_nm, table["y_nm"] / self.pixel_size_nm
+            return table.select(tile.holds(x_px, y_px, beyond_px))
+
+        return FitResult(
+            on_tile(blink_rows(result, *how), SAME_PX),
+            on_tile(refused_rows(result, *how), 0.0) if self.keep_alternatives else None,
         )
-        table = table.with_columns(
-            x_nm=table["x_nm"] + left * self.pixel_size_nm,
-            y_nm=table["y_nm"] + top * self.pixel_size_nm,
-        )
-        x_px, y_px = table["x_nm"] / self.pixel_size_nm, table["y_nm"] / self.pixel_size_nm
-        return table.select(tile.holds(x_px, y_px, SAME_PX))
 
 
 def owned_rows(tables: list[Emitters], tiles: list[Tile], pixel_size_nm: float) -> Emitters:

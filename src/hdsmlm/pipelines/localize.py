@@ -96,7 +96,8 @@ class LocalizeJob:
     blinks : Path, optional
         Table of blinks, one row each (joint fit).
     alternatives : Path, optional
-        Table of the rejected numbers of emitters (fit frame by frame).
+        Table of what was not chosen, with its posterior weight: faint blinks and further frames of
+        blinks, or rejected numbers of emitters (fit frame by frame).
     allow_truncated, overwrite : bool
         Use the readable frames of a damaged file; replace the tables that are there.
     watcher : Watcher, optional
@@ -249,17 +250,14 @@ class _Run:
             discard=job.overwrite,
             join=job.share is not None,
         )
-        self.finished = {
-            index for index in range(len(self.spans)) if self.store.has(index, with_map=False)
-        }
+        self.finished = {index for index in range(len(self.spans)) if self._has(index)}
         self.n_shown, self.shown = 0, self._final_rows()
 
     def _check_outputs(self) -> None:
         if self.job.blinks is not None and self.config.fit == "frame":
             raise ConfigError("--blinks needs the joint fit; leave out --fit frame")
-        if self.job.alternatives is not None and self.config.fit == "joint":
-            raise ConfigError("--alternatives needs --fit frame: the joint fit keeps none")
-        if self.job.alternatives is not None and not self.config.frames.choose_count:
+        by_frame = self.config.fit == "frame"
+        if self.job.alternatives is not None and by_frame and not self.config.frames.choose_count:
             raise ConfigError(
                 "--alternatives needs the choice of the number of emitters; leave out "
                 "frames.choose_count=false"
@@ -274,15 +272,21 @@ class _Run:
             self.fit_windows(resumed)
             summary = self._write(start, resumed)
         except KeyboardInterrupt:
-            done = sum(
-                self._frames(i) for i in range(len(self.spans)) if self.store.has(i, with_map=False)
-            )
+            done = sum(self._frames(i) for i in range(len(self.spans)) if self._has(i))
             raise Interrupted(
                 f"stopped after {done} of {self.last - self.first} frames. What is finished is "
                 "kept; run the same command again to go on"
             ) from None
         self.store.remove()
         return summary
+
+    def _parts(self, index: int) -> tuple[int, ...]:
+        """Return where the work folder holds the tables of a window; its own comes last."""
+        more = self.job.alternatives is not None
+        return (index + len(self.spans), index) if more else (index,)
+
+    def _has(self, index: int) -> bool:
+        return all(self.store.has(part, with_map=False) for part in self._parts(index))
 
     def _frames(self, index: int) -> int:
         return self.spans[index].core_stop - self.spans[index].core_start
@@ -373,7 +377,7 @@ class _Run:
             "hdsmlm.pipelines.localize:localize_share",
             arguments,
             missing,
-            lambda index: self.store.has(index, with_map=False),
+            self._has,
             on_gpu=self.engine.on_gpu,
             threads=threads,
         )
@@ -397,8 +401,10 @@ class _Run:
                 self.view.pixel_size_nm,
                 self.config.spacetime,
                 self.config.tile_px,
+                keep_alternatives=self.job.alternatives is not None,
             )
-            return fitter.fit(window), None
+            result = fitter.fit(window)
+            return result.localizations, result.alternatives
         settings = self.config.frames.model_copy(
             update={
                 "threads": self.config.threads,
@@ -456,15 +462,18 @@ class _Run:
         """Yield localizations in the order of frames, rows of ended blinks, alternatives."""
         stitcher = Stitcher(self.view.pixel_size_nm)
         for index, span in enumerate(self.spans):
-            table = self._stored(index, span)
+            *more, table = (self._stored(part, span) for part in self._parts(index))
+            others = more[0] if more else None
             if self.config.fit == "frame":
-                more = self.job.alternatives is not None
-                yield table, None, self._stored(index + len(self.spans), span) if more else None
+                yield table, None, others
                 continue
+            if others is not None:
+                core = (others["frame"] >= span.core_start) & (others["frame"] < span.core_stop)
+                others = others.select(core)
             stitcher.add(table, span)
             last = index + 1 == len(self.spans)
             rows, ended = stitcher.take(None if last else self.spans[index + 1].start)
-            yield rows, ended, None
+            yield rows, ended, others
 
     def _stored(self, index: int, span: FrameSpan) -> Emitters:
         table = self.store.result(index).emitters
