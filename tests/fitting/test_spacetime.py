@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from blink_scenes import EMCCD, movie_of
+from blink_scenes import CONFIG, EMCCD, PIXEL_NM, movie_of
 from scenes import IDEAL, scmos
 
+from hdsmlm.fitting.blink_table import blink_rows
+from hdsmlm.fitting.psf_kernels import fittable_psf
+from hdsmlm.fitting.spacetime import fit_window
 from hdsmlm.imaging.fisher import EmitterModel, cramer_rao_bound
 from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf
 
@@ -61,3 +64,26 @@ def test_depth_reaches_the_bound() -> None:
     error, z_score, bound = grid_errors(AstigmaticPsf(1.3, 250.0, 400.0), EMCCD, 4000.0, seed=2)
     np.testing.assert_allclose(np.sqrt((error**2).mean(axis=0)) / bound, 1, atol=0.2)
     np.testing.assert_allclose(z_score.std(axis=0), 1, atol=0.2)
+
+
+def test_standard_errors_allow_for_wrong_choices_in_a_crowd() -> None:
+    """Left: 4 blinks per square micrometre and frame; right: hardly any."""
+    rng = np.random.default_rng(8)
+    shape, density = (24, 48, 96), 0.04
+    n = int(density * 24 * 48 * 48 / 2)
+    first = rng.integers(0, shape[0], n)
+    spans = np.stack([first, np.minimum(first + 1, shape[0] - 1)], 1)
+    crowd = rng.uniform(0, 48, (n, 3)) * [1, 1, 0]
+    alone = np.array([[76.0, 12.0, 0.0], [84.0, 36.0, 0.0]])
+    places, spans = np.vstack([crowd, alone]), np.vstack([spans, [[3, 4], [12, 13]]])
+    scene = movie_of(GaussianPsf(1.3), places, spans, 2000.0, shape, seed=8)
+    psf = fittable_psf(scene.psf)
+    fit = fit_window(scene.data, psf, scene.found, CONFIG)
+    bare, wide = (blink_rows(fit, psf, PIXEL_NM, 0.5, crowding=c) for c in (0.0, 2.0))
+    growth = (wide["uncertainty_x_nm"] / bare["uncertainty_x_nm"]) ** 2 - 1
+    middle = (np.abs(bare["x_nm"] - 2400) < 1400) & (np.abs(bare["y_nm"] - 2400) < 1400)
+    rows_per_px = middle.sum() / (28**2 * shape[0])
+    occupancy = 4 * np.pi * 1.3**2 * rows_per_px
+    assert growth[middle].mean() == pytest.approx(2.0 * occupancy**2, rel=0.15)
+    assert growth[bare["x_nm"] > 6500].max() < 0.02
+    assert np.array_equal(wide["uncertainty_photons"], bare["uncertainty_photons"])

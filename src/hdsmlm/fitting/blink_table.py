@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import gaussian_filter, maximum_filter
 from scipy.spatial import cKDTree
 
 from hdsmlm.fitting.blink_quality import (
@@ -29,6 +29,9 @@ from hdsmlm.records.flags import Flag
 RESCUE_SIGMAS = 2.0
 """Rows nearer than this many PSF widths can take over each other's light."""
 
+CROWD_SIGMAS = 2.0
+"""Width over which it is told how crowded a place is, in PSF widths."""
+
 NEIGHBOUR_SIGMAS = 5.0
 """Blinks nearer than this many PSF widths are unknown together."""
 
@@ -39,6 +42,7 @@ def blink_rows(
     pixel_size_nm: float,
     min_probability: float,
     saturated: NDArray[np.bool_] | None = None,
+    crowding: float = 0.0,
 ) -> Emitters:
     """Return the localizations of a window.
 
@@ -54,6 +58,9 @@ def blink_rows(
         Rows below this probability of existence are left out, and then blinks without rows.
     saturated : array of bool, shape (t, y, x), optional
         Pixels at the camera's largest grey value.
+    crowding : float
+        Allowance for wrong choices of blinks in the standard errors of places: a variance grows by
+        ``crowding·rho²``, with rho blinks per frame and area ``4·pi·sigma²`` of the PSF there.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def blink_rows(
         Frames count from the window's start; ``blink_id`` numbers the blinks of the window. Blinks
         whose place lies outside the frame are left out: they only explain light that reaches in.
     """
-    rows = _all_rows(fit, psf, pixel_size_nm, saturated)
+    rows = _all_rows(fit, psf, pixel_size_nm, saturated, crowding)
     return rows.select(_chosen(rows, psf, pixel_size_nm, min_probability))
 
 
@@ -71,6 +78,7 @@ def refused_rows(
     pixel_size_nm: float,
     min_probability: float,
     saturated: NDArray[np.bool_] | None = None,
+    crowding: float = 0.0,
 ) -> Emitters:
     """Return what may be there too but was not thought so: the alternatives to the localizations.
 
@@ -84,7 +92,7 @@ def refused_rows(
     ----------
     fit : WindowFit
         Fitted with ``keep_alternatives``.
-    psf, pixel_size_nm, min_probability, saturated
+    psf, pixel_size_nm, min_probability, saturated, crowding
         As for :func:`blink_rows`.
 
     Returns
@@ -99,9 +107,9 @@ def refused_rows(
     """
     if fit.looser is None:
         raise ValueError("the window was fitted without keep_alternatives")
-    rows = _all_rows(fit, psf, pixel_size_nm, saturated)
+    rows = _all_rows(fit, psf, pixel_size_nm, saturated, crowding)
     left_out = rows.select(~_chosen(rows, psf, pixel_size_nm, min_probability))
-    more = _all_rows(fit.looser, psf, pixel_size_nm, saturated)
+    more = _all_rows(fit.looser, psf, pixel_size_nm, saturated, crowding)
     in_fit = np.isin(_keys(more, fit), _keys(rows, fit))
     found = Emitters.concatenate([left_out, more.select(~in_fit)])
     found = found.select(found["probability"] >= LEAST_WEIGHT)
@@ -117,6 +125,7 @@ def _all_rows(
     psf: FittablePsf,
     pixel_size_nm: float,
     saturated: NDArray[np.bool_] | None,
+    crowding: float,
 ) -> Emitters:
     """Return every blink in every frame in which it gives light inside the field."""
     window, blinks = fit.window, fit.blinks
@@ -142,6 +151,10 @@ def _all_rows(
     row = np.clip(blinks.place[:, Y].astype(int), 0, height - 1)
     column = np.clip(blinks.place[:, X].astype(int), 0, width - 1)
     background_error = _background_error(fit)[t, row[j], column[j]]
+    shown = np.zeros((height, width))
+    np.add.at(shown, (row[j], column[j]), probability[j, t] / n_frames)
+    occupancy = 4 * math.pi * psf.sigma_px**2 * _around(shown, CROWD_SIGMAS * psf.sigma_px)
+    place_error *= np.sqrt(1 + crowding * occupancy[row, column] ** 2)[:, None]
     columns = {
         "frame": t,
         "x_nm": blinks.place[j, X] * pixel_size_nm,
@@ -162,6 +175,13 @@ def _all_rows(
     else:
         columns["sigma_nm"] = np.full(len(j), psf.sigma_px * pixel_size_nm)
     return Emitters(columns)
+
+
+def _around(density: NDArray[np.float64], width_px: float) -> NDArray[np.float64]:
+    """Return the mean around each pixel, by a Gaussian of what lies inside the frame."""
+    weight = gaussian_filter(np.ones_like(density), width_px, mode="constant")
+    smooth: NDArray[np.float64] = gaussian_filter(density, width_px, mode="constant") / weight
+    return smooth
 
 
 def _chosen(

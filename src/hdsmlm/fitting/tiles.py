@@ -138,7 +138,10 @@ class BlinkFitter:
         )
         p = window.count_map[:, :, view[1], view[2]]
         result = fit_window(cut, self.psf, start, self.config, p, levels, self.keep_alternatives)
-        how = (self.psf, self.pixel_size_nm, self.config.min_probability, window.saturated[view])
+        how = (
+            self.psf, self.pixel_size_nm, self.config.min_probability, window.saturated[view],
+            self.config.crowding,
+        )  # fmt: skip
 
         def on_tile(table: Emitters, beyond_px: float) -> Emitters:
             table = table.with_columns(
