@@ -124,3 +124,14 @@ def leave_last_words(error: Exception) -> None:
     if path:
         with suppress(OSError):  # the owner then knows only that this process ended
             Path(path).write_text(str(error), encoding="utf-8")
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, for messages.
+
+    Examples
+    --------
+    >>> counted(1, "frame"), counted(3, "frame")
+    ('1 frame', '3 frames')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hdsmlm.errors import MovieError
+from hdsmlm.errors import MovieError, counted
 from hdsmlm.records.movie import MovieReader
 
 PIXELS = 2_000_000
@@ -58,9 +58,9 @@ def sample_frames(reader: MovieReader, pixels: int = PIXELS) -> FrameSample:
     info = reader.info
     if info.n_frames < MIN_FRAMES or min(info.height, info.width) < MIN_SIDE_PX:
         raise MovieError(
-            f"{info.name} has {info.n_frames} frames of {info.height} x {info.width} pixels; to "
-            f"estimate the camera at least {MIN_FRAMES} frames of {MIN_SIDE_PX} x {MIN_SIDE_PX} "
-            "pixels are needed; give a camera file or preset instead"
+            f"{info.name} has {counted(info.n_frames, 'frame')} of {info.height} x {info.width} "
+            f"pixels; to estimate the camera at least {MIN_FRAMES} frames of {MIN_SIDE_PX} x "
+            f"{MIN_SIDE_PX} pixels are needed; give a camera file or preset instead"
         )
     rows, columns = _middle(info.height), _middle(info.width)
     area = (rows.stop - rows.start) * (columns.stop - columns.start)

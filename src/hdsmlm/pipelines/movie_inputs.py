@@ -9,7 +9,7 @@ import numpy as np
 from hdsmlm.bundle import Bundle
 from hdsmlm.config.normalization import NormalizationConfig
 from hdsmlm.config.prediction import PredictionConfig
-from hdsmlm.errors import ConfigError, MovieError
+from hdsmlm.errors import ConfigError, MovieError, counted
 from hdsmlm.inference.summary import FieldOfView
 from hdsmlm.records.movie import MovieReader, frame_blocks
 from hdsmlm.records.provenance import file_sha256
@@ -38,8 +38,8 @@ def frame_range(reader: MovieReader, bundle: Bundle, config: PredictionConfig) -
     n_frames, needed = reader.info.n_frames, bundle.manifest.window_frames
     if n_frames < needed:
         raise MovieError(
-            f"{reader.info.name} has {n_frames} frames, but the model {bundle.manifest.name} needs "
-            f"at least {needed} consecutive frames; record a longer movie, or use a model with a "
+            f"{reader.info.name} has {counted(n_frames, 'frame')}, but the model "
+            f"{bundle.manifest.name} needs at least {needed} consecutive frames; record a longer movie, or use a model with a "
             "shorter window"
         )
     last = n_frames if config.last_frame is None else config.last_frame
