@@ -39,8 +39,8 @@ def frame_range(reader: MovieReader, bundle: Bundle, config: PredictionConfig) -
     if n_frames < needed:
         raise MovieError(
             f"{reader.info.name} has {counted(n_frames, 'frame')}, but the model "
-            f"{bundle.manifest.name} needs at least {needed} consecutive frames; record a longer movie, or use a model with a "
-            "shorter window"
+            f"{bundle.manifest.name} needs at least {needed} consecutive frames; record a "
+            "longer movie, or use a model with a shorter window"
         )
     last = n_frames if config.last_frame is None else config.last_frame
     if last > n_frames or config.first_frame >= n_frames:
