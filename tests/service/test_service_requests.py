@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import socket
 import struct
 import time
@@ -18,6 +19,7 @@ import tifffile
 
 from hdsmlm.errors import MovieError
 from hdsmlm.service.client import Client, ServerError
+from hdsmlm.service.store import Store
 
 TOKEN = "a-token-of-some-length"
 API = "/api/v1"
@@ -88,6 +90,34 @@ def test_too_large_is_refused_before_it_is_sent(make_site: Callable[..., Any]) -
         assert site.ask("POST", f"{API}/uploads", {"name": "a.tif", "size": 10}).status == 201
     _refused(site.ask("POST", f"{API}/uploads", {"name": "a.tif", "size": 10}), 409)
     _refused(site.ask("POST", f"{API}/jobs", b"x", {"Content-Length": "2001"}), 413)
+    request = f"POST {API}/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", site.port)) as raw:  # no length beforehand
+        raw.sendall(f"{request}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk)
+        raw.settimeout(5)
+        answer = b"".join(iter(lambda: raw.recv(4096), b""))  # until the server closes
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b'"too_large"' in answer
+
+
+def test_a_fault_of_the_server_is_said_and_logged(
+    site: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(Store, "all", fail)
+    log = logging.getLogger("uvicorn.error")
+    log.addHandler(caplog.handler)
+    answer = site.ask("GET", f"{API}/jobs")
+    _refused(answer, 500, "internal")
+    assert "no such luck" not in answer.body.decode()
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    until = time.monotonic() + 10
+    while "no such luck" not in caplog.text and time.monotonic() < until:
+        time.sleep(0.02)  # it is written after the answer
+    log.removeHandler(caplog.handler)
+    assert "no such luck" in caplog.text
 
 
 def _bomb_page(side: int) -> bytes:

@@ -84,6 +84,11 @@ class Refusal(Exception):  # noqa: N818 - an answer, not a failure
         return JSONResponse(body, self.status, self.headers)
 
 
+def server_fault() -> Refusal:
+    """Return the answer where the program failed."""
+    return Refusal(500, _PLAIN[500])
+
+
 def explain_errors(app: FastAPI) -> None:
     """Give every error of the application the one shape."""
     for kind, answer in _ANSWERS.items():
@@ -123,7 +128,6 @@ _ANSWERS: dict[type[Exception], Callable[[Any], Refusal]] = {
     HdsmlmError: lambda error: Refusal(422, str(error)),
     RequestValidationError: _of_values,
     HTTPException: _of_http,
-    Exception: lambda _error: Refusal(500, _PLAIN[500]),
 }
 
 

@@ -10,12 +10,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from fastapi import HTTPException
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hdsmlm.config.service import LimitsConfig, ServiceConfig
-from hdsmlm.service.problems import Refusal
+from hdsmlm.service.problems import Refusal, server_fault
 
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _ADDRESSES = 10_000
@@ -109,12 +110,12 @@ class Gate:
         body = _Body(receive, self._most_bytes(scope), self._limits.idle_s)
         try:
             await self._app(scope, body.receive, guarded.send)
-        except Refusal as refusal:
-            if not guarded.begun:
-                refusal.headers["Connection"] = "close"
-                await refusal.answer()(scope, receive, guarded.send)
         except TimeoutError:
             return  # the client does not read its answer: the connection is dropped
+        except Exception:  # a fault of ours: answered here for the headers, logged further out
+            if not guarded.begun:
+                await server_fault().answer()(scope, receive, guarded.send)
+            raise
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -207,15 +208,20 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), self._idle_s)
         except TimeoutError:
-            raise Refusal(408, "the client stopped sending; send the rest again") from None
+            raise _refused(408, "the client stopped sending; send the rest again") from None
         self._came += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
         if self._came > self._most:
-            raise Refusal(413, f"the body is too large; up to {self._most} bytes are taken here")
+            raise _refused(413, f"the body is too large; up to {self._most} bytes are taken here")
         slow_s = time.monotonic() - self._began - self._idle_s
         if not self._complete and slow_s > 0 and self._came < slow_s * _LEAST_BYTES_PER_S:
-            raise Refusal(408, "the client sends too slowly; send the rest again")
+            raise _refused(408, "the client sends too slowly; send the rest again")
         return message
+
+
+def _refused(status: int, message: str) -> HTTPException:
+    """Return a refusal in the midst of a body, of the kind that FastAPI passes on as it is."""
+    return HTTPException(status, message, headers={"Connection": "close"})
 
 
 class _Answer:
