@@ -28,11 +28,11 @@ from scipy.stats import chi2
 from hdsmlm.config.camera import EmccdConfig
 from hdsmlm.config.localize import LocalizeConfig
 from hdsmlm.config.microscope import MicroscopeConfig
-from hdsmlm.config.psf import GaussianPsfConfig
+from hdsmlm.config.psf import GaussianPsfConfig, PsfConfig
 from hdsmlm.config.test_set import TestCase, TestSetConfig
 from hdsmlm.evaluation.matching import Field, inside_border, match_within
 from hdsmlm.evaluation.scores import score
-from hdsmlm.imaging.fisher_blinks import BlinkRun, lateral_bound_px
+from hdsmlm.imaging.fisher_blinks import BlinkRun, place_bound
 from hdsmlm.io.movies.array import ArrayMovie
 from hdsmlm.io.tables import read_table
 from hdsmlm.pipelines.localize import LocalizeJob, localize_movie
@@ -71,6 +71,7 @@ class Movie:
     frames: np.ndarray
     truth: Emitters
     recording: Recording
+    psf: PsfConfig
 
     @property
     def field(self) -> Field:
@@ -110,8 +111,16 @@ def main() -> None:
     print_tables(kept)
 
 
-def simulate(photons: int, density: float, n_frames: int, seed: int) -> Movie:
+def simulate(
+    photons: int,
+    density: float,
+    n_frames: int,
+    seed: int,
+    psf: PsfConfig | None = None,
+    z_range_nm: float = 0.0,
+) -> Movie:
     """Draw the movie of a cell; the same seed gives the same movie."""
+    psf = psf or GaussianPsfConfig(sigma_px=SIGMA_PX)
     case = TestCase(
         name="cell", density_per_um2=density, camera="emccd", photons=photons,
         background_photons=20.0, sigma_px=SIGMA_PX, mean_on_frames=2.0,
@@ -122,6 +131,8 @@ def simulate(photons: int, density: float, n_frames: int, seed: int) -> Movie:
     conditions = drawn.model_copy(
         update={
             "camera": EmccdConfig(),
+            "psf": psf,
+            "z_range_nm": z_range_nm,
             "sigma_spread": 0.0,
             "rate_spread": 0.3,
             "background_structure": 0.1,
@@ -129,14 +140,12 @@ def simulate(photons: int, density: float, n_frames: int, seed: int) -> Movie:
     )
     recording = Recording(conditions, (SIZE, SIZE), entropy, horizon=n_frames)
     frames, truth = recording.read(n_frames)
-    return Movie(photons, density, frames, truth, recording)
+    return Movie(photons, density, frames, truth, recording, psf)
 
 
 def ours(movie: Movie, fit: str, model: str) -> tuple[Emitters, float]:
     """Return the localizations of `hdsmlm localize` and the processor seconds it took."""
-    microscope = MicroscopeConfig(
-        camera=EmccdConfig(), psf=GaussianPsfConfig(sigma_px=SIGMA_PX), pixel_size_nm=PIXEL_NM
-    )
+    microscope = MicroscopeConfig(camera=EmccdConfig(), psf=movie.psf, pixel_size_nm=PIXEL_NM)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "found.hdf5"
         reader = ArrayMovie(movie.frames, pixel_size_nm=PIXEL_NM)
@@ -185,28 +194,33 @@ def subpixel_histogram(table: Emitters) -> list[int]:
 
 def bounds(movie: Movie) -> dict[str, float]:
     """Median lateral bound of the true blinks, frame by frame and in runs of nine frames."""
+    lateral = {
+        name: float(np.median(np.hypot(bound[:, 0], bound[:, 1])) * PIXEL_NM)
+        for name, bound in bounds_of_rows(movie).items()
+    }
+    return {f"bound_{name}_nm": value for name, value in lateral.items()}
+
+
+def bounds_of_rows(movie: Movie) -> dict[str, np.ndarray]:
+    """Bounds of x and y in pixels, and z in nm, of true rows inside the border: frame and joint."""
     n_runs = int(np.clip(4 / movie.density, 1, 4))
     camera, psf = movie.recording.camera, movie.recording.psf
-    lateral: dict[str, list[np.ndarray]] = {"frame": [], "joint": []}
+    place: dict[str, list[np.ndarray]] = {"frame": [], "joint": []}
     for first in range(0, min(n_runs * RUN_FRAMES, len(movie.frames)), RUN_FRAMES):
         frame = movie.truth["frame"]
         rows = movie.truth.select((frame >= first) & (frame < first + RUN_FRAMES))
-        place = np.column_stack([rows["x_nm"], rows["y_nm"], np.zeros(len(rows))])
+        z_nm = rows["z_nm"] if psf.is_3d else np.zeros(len(rows))
         run = BlinkRun(
             rows["frame"].astype(np.int64),
             rows["blink_id"].astype(np.int64),
-            place / PIXEL_NM,
+            np.column_stack([rows["x_nm"] / PIXEL_NM, rows["y_nm"] / PIXEL_NM, z_nm]),
             rows["photons"].astype(float),
             rows["background"].astype(float),
         )
         inside = inside_border(rows, movie.field, BORDER_NM)
         for name, version in (("frame", run.as_single_frames()), ("joint", run)):
-            bound = lateral_bound_px(version, psf, camera, (SIZE, SIZE))
-            lateral[name].append(bound[inside] * PIXEL_NM)
-    return {
-        f"bound_{name}_nm": float(np.median(np.concatenate(values)))
-        for name, values in lateral.items()
-    }
+            place[name].append(place_bound(version, psf, camera, (SIZE, SIZE))[inside])
+    return {name: np.concatenate(values) for name, values in place.items()}
 
 
 def best_of_peers(movie: Movie, python: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 
 from hdsmlm.imaging.camera import EmccdCamera, IdealCamera
 from hdsmlm.imaging.fisher import EmitterModel, cramer_rao_bound
-from hdsmlm.imaging.fisher_blinks import BlinkRun, lateral_bound_px
+from hdsmlm.imaging.fisher_blinks import BlinkRun, lateral_bound_px, place_bound
 from hdsmlm.imaging.psf import AstigmaticPsf, GaussianPsf
 
 PSF = GaussianPsf(1.3)
@@ -97,7 +97,16 @@ def test_the_gain_in_dense_fields_is_that_of_the_known_table():
         assert 100 * np.median(joint) == pytest.approx(joint_nm, rel=0.25)
 
 
-def test_depth_is_refused():
-    run = _run([0], [0], [(7.0, 7.5)], 1000.0)
-    with pytest.raises(ValueError, match="without depth"):
-        lateral_bound_px(run, AstigmaticPsf(1.3, 250.0, 400.0), CAMERA, SHAPE)
+@pytest.mark.parametrize("n", [1, 4])
+def test_depth_is_one_more_axis_of_the_place(n):
+    psf = AstigmaticPsf(1.3, 250.0, 400.0)
+    places = [(7.2, 6.9), (9.4, 8.1)]
+    run = _run(np.repeat(np.arange(n), 2), [0, 1] * n, places, [1500.0, 700.0] * n)
+    run.position[:, 2] = [120.0, -60.0] * n
+    bound = place_bound(run, psf, CAMERA, SHAPE)
+    one = EmitterModel(run.position[:2], run.photons[:2], 12.0)
+    known = cramer_rao_bound(one, psf, CAMERA, SHAPE)
+    expected = np.column_stack([known.x_px, known.y_px, known.z_nm]) / np.sqrt(n)
+    np.testing.assert_allclose(bound, np.tile(expected, (n, 1)), rtol=1e-9)
+    lateral = lateral_bound_px(run, psf, CAMERA, SHAPE)
+    np.testing.assert_allclose(lateral, np.hypot(*bound[:, :2].T))

@@ -1,8 +1,9 @@
 """Cramér-Rao bound of blinks: one position for all frames in which an emitter is on.
 
-Parameters of a run of frames are x and y of every blink, its photons in every frame in which it is
-on, and one background per frame. The information of all frames adds in the positions; photons and
-background of a frame occur in that frame alone and are eliminated there (Schur complement):
+Parameters of a run of frames are x and y of every blink (and z, where the PSF changes with depth),
+its photons in every frame in which it is on, and one background per frame. The information of all
+frames adds in the positions; photons and background of a frame occur in that frame alone and are
+eliminated there (Schur complement):
 
 ``J = sum_t (A_t - B_t·C_t⁻¹·B_tᵀ)``,  bound² = diagonal of ``J⁻¹``,
 
@@ -57,17 +58,17 @@ class BlinkRun:
         )
 
 
-def lateral_bound_px(
+def place_bound(
     run: BlinkRun, psf: Psf, camera: Camera, shape: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return the least lateral error ``sqrt(var x + var y)`` of every row, in pixels, shape (n,).
+    """Return the least standard deviations of the place of every row, shape (n, 2) or (n, 3).
 
     Parameters
     ----------
     run : BlinkRun
         The true emitters.
     psf : Psf
-        A PSF that does not change with depth.
+        The point-spread function; where it changes with depth, z is unknown too.
     camera : Camera
         Gives the variance of the photo-electrons.
     shape : tuple of int
@@ -75,9 +76,10 @@ def lateral_bound_px(
 
     Returns
     -------
-    array, shape (n,)
-        The same value in all rows of a blink. Emitters that the frames cannot tell apart get an
-        infinite or very large bound, so that a median, not a mean, sums them up.
+    array, shape (n, 2) or (n, 3)
+        x and y in pixels and, of a three-dimensional PSF, z in nm; the same values in all rows of a
+        blink. Emitters that the frames cannot tell apart get an infinite or very large bound, so
+        that a median, not a mean, sums them up.
 
     Examples
     --------
@@ -85,26 +87,34 @@ def lateral_bound_px(
     >>> from hdsmlm.imaging.psf import GaussianPsf
     >>> place = np.array([[7.5, 7.5, 0.0]] * 4)
     >>> run = BlinkRun(np.arange(4), np.zeros(4, int), place, np.full(4, 1e3), np.full(4, 0.001))
-    >>> joint = lateral_bound_px(run, GaussianPsf(1.3), IdealCamera(1.0, 1.0, 0.0), (15, 15))
-    >>> alone = lateral_bound_px(
-    ...     run.as_single_frames(), GaussianPsf(1.3), IdealCamera(1.0, 1.0, 0.0), (15, 15)
-    ... )
-    >>> [round(float(value), 4) for value in (joint / alone)]
-    [0.5, 0.5, 0.5, 0.5]
+    >>> camera = IdealCamera(1.0, 1.0, 0.0)
+    >>> joint = place_bound(run, GaussianPsf(1.3), camera, (15, 15))
+    >>> alone = place_bound(run.as_single_frames(), GaussianPsf(1.3), camera, (15, 15))
+    >>> [round(float(value), 4) for value in (joint / alone)[0]]
+    [0.5, 0.5]
     """
-    if psf.is_3d:
-        raise ValueError("the bound of blinks is that of a PSF without depth")
     frames, frame = np.unique(run.frame, return_inverse=True)
     names, blink = np.unique(run.blink, return_inverse=True)
     size = len(frames) + len(names)
     links = (np.ones(len(frame)), (frame, blink + len(frames)))
     known_together = coo_array(links, shape=(size, size))
     _, part = connected_components(known_together, directed=False)
-    lateral = np.empty(len(frame))
+    bound = np.empty((len(frame), 3 if psf.is_3d else 2))
     for number in np.unique(part[: len(frames)]):
         rows = np.flatnonzero(part[frame] == number)
-        lateral[rows] = _bound_of_part(_rows(run, rows), psf, camera, shape)
-    return lateral
+        bound[rows] = _bound_of_part(_rows(run, rows), psf, camera, shape)
+    return bound
+
+
+def lateral_bound_px(
+    run: BlinkRun, psf: Psf, camera: Camera, shape: tuple[int, int]
+) -> NDArray[np.float64]:
+    """Return the least lateral error ``sqrt(var x + var y)`` of every row, in pixels, shape (n,).
+
+    Parameters and what the values mean are those of :func:`place_bound`.
+    """
+    bound = place_bound(run, psf, camera, shape)
+    return np.asarray(np.hypot(bound[:, 0], bound[:, 1]))
 
 
 def _rows(run: BlinkRun, rows: NDArray[np.intp]) -> BlinkRun:
@@ -120,21 +130,20 @@ def _rows(run: BlinkRun, rows: NDArray[np.intp]) -> BlinkRun:
 def _bound_of_part(
     run: BlinkRun, psf: Psf, camera: Camera, shape: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Return the bound of rows whose frames share blinks."""
+    """Return the bound of rows whose frames share blinks, shape (rows, axes)."""
     names, blink = np.unique(run.blink, return_inverse=True)
-    n_blinks = len(names)
-    information = np.zeros((2 * n_blinks, 2 * n_blinks))
+    n_blinks, axes = len(names), 3 if psf.is_3d else 2
+    information = np.zeros((axes * n_blinks, axes * n_blinks))
     for frame in np.unique(run.frame):
         rows = np.flatnonzero(run.frame == frame)
         model = EmitterModel(
             run.position[rows], run.photons[rows], float(run.background[rows].mean())
         )
-        own = _position_information(fisher_information(model, psf, camera, shape), 2 * len(rows))
-        index = np.concatenate([blink[rows], blink[rows] + n_blinks])
+        own = _position_information(fisher_information(model, psf, camera, shape), axes * len(rows))
+        index = np.concatenate([blink[rows] + axis * n_blinks for axis in range(axes)])
         information[np.ix_(index, index)] += own
-    variance = _inverse_diagonal(information)
-    lateral = np.sqrt(variance[:n_blinks] + variance[n_blinks:])
-    return np.asarray(lateral[blink])
+    spread = np.sqrt(_inverse_diagonal(information)).reshape(axes, n_blinks).T
+    return np.asarray(spread[blink])
 
 
 def _position_information(information: NDArray[np.float64], n: int) -> NDArray[np.float64]:
