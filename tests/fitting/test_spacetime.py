@@ -7,7 +7,7 @@ import pytest
 from blink_scenes import CONFIG, EMCCD, PIXEL_NM, movie_of
 from scenes import IDEAL, scmos
 
-from hdsmlm.fitting.blink_table import blink_rows
+from hdsmlm.fitting.blink_table import _with_wrong_choices, blink_rows
 from hdsmlm.fitting.psf_kernels import fittable_psf
 from hdsmlm.fitting.spacetime import fit_window
 from hdsmlm.imaging.fisher import EmitterModel, cramer_rao_bound
@@ -79,11 +79,33 @@ def test_standard_errors_allow_for_wrong_choices_in_a_crowd() -> None:
     scene = movie_of(GaussianPsf(1.3), places, spans, 2000.0, shape, seed=8)
     psf = fittable_psf(scene.psf)
     fit = fit_window(scene.data, psf, scene.found, CONFIG)
-    bare, wide = (blink_rows(fit, psf, PIXEL_NM, 0.5, crowding=c) for c in (0.0, 2.0))
+    bare, wide = (blink_rows(fit, psf, PIXEL_NM, 0.5, crowding=c) for c in (0.0, 30.0))
     growth = (wide["uncertainty_x_nm"] / bare["uncertainty_x_nm"]) ** 2 - 1
     middle = (np.abs(bare["x_nm"] - 2400) < 1400) & (np.abs(bare["y_nm"] - 2400) < 1400)
-    rows_per_px = middle.sum() / (28**2 * shape[0])
-    occupancy = 4 * np.pi * 1.3**2 * rows_per_px
-    assert growth[middle].mean() == pytest.approx(2.0 * occupancy**2, rel=0.15)
+    occupancy = 4 * np.pi * 1.3**2 * middle.sum() / (28**2 * shape[0])
+    error = np.hypot(bare["uncertainty_x_nm"], bare["uncertainty_y_nm"]) / np.sqrt(2) / PIXEL_NM
+    typical = np.exp(np.log(error[middle]).mean())
+    law = 30.0 * occupancy**2 * typical**2 / (1.3 * error[middle])
+    # places and errors are uneven, and rows below 0.5 count as well
+    assert np.median(growth[middle] / law) == pytest.approx(1.0, rel=0.3)
     assert growth[bare["x_nm"] > 6500].max() < 0.02
     assert np.array_equal(wide["uncertainty_photons"], bare["uncertainty_photons"])
+
+
+def test_the_allowance_follows_its_law_where_everything_is_even() -> None:
+    """One blink per pixel of a field; the errors of one differ from those of all the others."""
+    size, sigma_px, weight, crowding = 60, 1.3, 0.01, 33.0
+    row, column = (index.ravel() for index in np.indices((size, size)))
+    error = np.tile([0.2, 0.2, 40.0], (size**2, 1))
+    odd = (size // 2) * size + size // 2
+    error[odd] = [0.03, 0.07, 10.0]
+    rows = (np.arange(size**2), np.full(size**2, weight))
+    wide = _with_wrong_choices(error, (row, column), rows, (size, size), sigma_px, crowding)
+    occupancy = 4 * np.pi * sigma_px**2 * weight
+    lateral = np.sqrt((0.03**2 + 0.07**2) / 2)
+    for blink, u in ((odd, lateral), (odd + 20, 0.2)):
+        growth = crowding * occupancy**2 * 0.2**2 / (u * sigma_px)
+        # the odd one itself is 2 % of what lies around it
+        np.testing.assert_allclose((wide[blink] / error[blink]) ** 2 - 1, growth, rtol=0.08)
+    none = _with_wrong_choices(error, (row, column), rows, (size, size), sigma_px, 0.0)
+    assert np.array_equal(none, error)

@@ -33,9 +33,10 @@ class SpaceTimeConfig(Section):
     """Smoothness of the background in space, standard deviation."""
     background_frames: float = Field(15.0, ge=1.0, le=1000.0)
     """Smoothness of the background in time, standard deviation."""
-    crowding: float = Field(1.7, ge=0.0, le=20.0)
-    """Allowance for wrong choices of blinks in the standard errors of places: their variance grows
-    by this times the square of the blinks per frame and area ``4·pi·sigma²`` of the PSF there.
+    crowding: float = Field(33.0, ge=0.0, le=1000.0)
+    """Allowance for wrong choices of blinks in the standard errors of places: variances grow by the
+    factor ``1 + crowding·rho²·s²/(u·sigma)``, with rho the blinks per frame and area
+    ``4·pi·sigma²`` of the PSF there, u the lateral standard error and s that of the blinks around.
     Found on simulated movies; 0 takes the Fisher information of the chosen blinks alone."""
     min_probability: float = Field(0.3, ge=0.0, lt=1.0)
     """Localizations below this probability of existence are left out of the table."""
