@@ -89,7 +89,7 @@ def test_the_model_is_the_light_of_its_blinks_after_every_round(psf) -> None:
         state.refine(4, 0.8, 1e-3)
         np.testing.assert_allclose(state.window.model, redrawn(state), atol=1e-9, rtol=0)
         state.renew_background()
-        state.change_blinks(births)
+        state.change_blinks(births, exchanges=True)
         np.testing.assert_allclose(state.window.model, redrawn(state), atol=1e-9, rtol=0)
 
 

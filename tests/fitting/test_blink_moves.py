@@ -78,7 +78,7 @@ def test_noise_alone_gives_hardly_any_blink() -> None:
     assert state.n == 0
     for _ in range(3):
         state.refine(3, 1.0, 1e-3)
-        state.change_blinks(births=True)
+        state.change_blinks(births=True, exchanges=True)
     np.testing.assert_allclose(state.window.model, redrawn(state), atol=1e-9, rtol=0)
     rows = nothing.fit()
     assert len(rows) <= 2

@@ -341,3 +341,27 @@ def last_change(stamps, place, half, first, last):  # type: ignore[no-untyped-de
             for i in range(left, right + 1):
                 latest = max(latest, stamps[t, j, i])
     return latest
+
+
+@njit(nogil=True, cache=True)
+def surroundings(window, blinks, i, j):  # type: ignore[no-untyped-def]
+    """Return the box (x0, y0, x1, y1) that the light of two blinks reaches."""
+    _, height, width = window.model.shape
+    reach = window.half + 2
+    x0 = max(0, math.floor(min(blinks.place[i, X], blinks.place[j, X])) - reach)
+    y0 = max(0, math.floor(min(blinks.place[i, Y], blinks.place[j, Y])) - reach)
+    x1 = min(width, math.floor(max(blinks.place[i, X], blinks.place[j, X])) + reach + 1)
+    y1 = min(height, math.floor(max(blinks.place[i, Y], blinks.place[j, Y])) + reach + 1)
+    return x0, y0, x1, y1
+
+
+@njit(nogil=True, cache=True)
+def log_likelihood(window, box, first, last):  # type: ignore[no-untyped-def]
+    """Return the log-likelihood of the pixels of a box (x0, y0, x1, y1) in some frames."""
+    total = 0.0
+    for t in range(first, last + 1):
+        for y in range(box[1], box[3]):
+            for x in range(box[0], box[2]):
+                m = max(window.model[t, y, x], LEAST_MODEL)
+                total += window.counts[t, y, x] * math.log(m) - m
+    return total

@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 
 from hdsmlm.compiled import njit
 from hdsmlm.fitting.blink_kernels import (
-    LEAST_MODEL,
     N_STATS,
     A,
     U,
@@ -38,10 +37,12 @@ from hdsmlm.fitting.blink_kernels import (
     draw_patch,
     frame_statistics,
     last_change,
+    log_likelihood,
     mark,
     place_information,
     refine,
     solve,
+    surroundings,
 )
 from hdsmlm.fitting.psf_kernels import X, Y
 
@@ -114,7 +115,7 @@ def _brightest(blinks, j):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _unchanged(window, blinks, j):  # type: ignore[no-untyped-def]
+def unchanged(window, blinks, j):  # type: ignore[no-untyped-def]
     """Whether nothing changed around blink ``j``, a frame before and after it included."""
     return (
         last_change(
@@ -135,7 +136,7 @@ def change_lengths(window, blinks, n, odds, slack, now):  # type: ignore[no-unty
     scratch, patch, stats = np.empty((2, 3, side)), np.empty((4, side, side)), np.empty(N_STATS)
     changes = 0
     for j in range(n):
-        if not blinks.alive[j] or _unchanged(window, blinks, j):
+        if not blinks.alive[j] or unchanged(window, blinks, j):
             continue
         place, photons = blinks.place[j], blinks.photons[j]
         box = corner(place, window.half, height, width)
@@ -205,7 +206,7 @@ def cut(window, blinks, n, odds, now):  # type: ignore[no-untyped-def]
         first, last = blinks.first[j], blinks.last[j]
         if not blinks.alive[j] or last == first or n >= len(blinks.alive):
             continue
-        if _unchanged(window, blinks, j):
+        if unchanged(window, blinks, j):
             continue
         box = corner(blinks.place[j], window.half, height, width)
         part = draw_patch(window.kernel, blinks.place[j], box, scratch, patch)
@@ -301,7 +302,7 @@ def join(window, blinks, pairs, odds, now):  # type: ignore[no-untyped-def]
             i, j = j, i
         if not blinks.alive[i] or not blinks.alive[j] or blinks.first[j] > blinks.last[i] + 1:
             continue
-        if _unchanged(window, blinks, i) and _unchanged(window, blinks, j):
+        if unchanged(window, blinks, i) and unchanged(window, blinks, j):
             continue
         if blinks.first[j] <= blinks.last[i]:
             joined += _join_by_trial(window, blinks, i, j, odds, scratch, patch, now)
@@ -343,30 +344,13 @@ def join(window, blinks, pairs, odds, now):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def _log_likelihood(window, box, first, last):  # type: ignore[no-untyped-def]
-    """Return the log-likelihood of the pixels of a box (x0, y0, x1, y1) in some frames."""
-    total = 0.0
-    for t in range(first, last + 1):
-        for y in range(box[1], box[3]):
-            for x in range(box[0], box[2]):
-                m = max(window.model[t, y, x], LEAST_MODEL)
-                total += window.counts[t, y, x] * math.log(m) - m
-    return total
-
-
-@njit(nogil=True, cache=True)
 def _join_by_trial(window, blinks, i, j, odds, scratch, patch, now):  # type: ignore[no-untyped-def]
     """Join blinks ``i`` and ``j``, which share a frame, if the joint fit pays; return 1 if so."""
     _, height, width = window.model.shape
     first = min(blinks.first[i], blinks.first[j])
     last = max(blinks.last[i], blinks.last[j])
-    reach = window.half + 2
-    x0 = max(0, math.floor(min(blinks.place[i, X], blinks.place[j, X])) - reach)
-    y0 = max(0, math.floor(min(blinks.place[i, Y], blinks.place[j, Y])) - reach)
-    x1 = min(width, math.floor(max(blinks.place[i, X], blinks.place[j, X])) + reach + 1)
-    y1 = min(height, math.floor(max(blinks.place[i, Y], blinks.place[j, Y])) + reach + 1)
-    box = (x0, y0, x1, y1)
-    before = _log_likelihood(window, box, first, last)
+    box = surroundings(window, blinks, i, j)
+    before = log_likelihood(window, box, first, last)
     size = _log_determinant(_information(window, blinks, j, scratch, patch), window.dims)
     saved = place_cost(odds, blinks.place[j], size, window.dims)
     brightest, stats = _brightest(blinks, j), np.empty(N_STATS)
@@ -391,7 +375,7 @@ def _join_by_trial(window, blinks, i, j, odds, scratch, patch, now):  # type: ig
     draw(window, blinks, i, 1.0, scratch, patch)
     for _ in range(TRIAL_STEPS):
         refine(window, blinks, i, 1.0, scratch, patch)
-    if _log_likelihood(window, box, first, last) - before + saved > 0.0:
+    if log_likelihood(window, box, first, last) - before + saved > 0.0:
         blinks.alive[j] = False
         blinks.photons[j, :] = 0.0
         mark(window.stamps, blinks.place[i], window.half, first, last, now)
@@ -479,7 +463,7 @@ def remove(window, blinks, n, odds, slack, now):  # type: ignore[no-untyped-def]
     for j in range(n):
         if not blinks.alive[j]:
             continue
-        if _unchanged(window, blinks, j):
+        if unchanged(window, blinks, j):
             continue
         cost = evidence(window, blinks, j, odds, scratch, patch, gains, costs, weights)
         length = blinks.last[j] - blinks.first[j] + 1

@@ -4,9 +4,10 @@ An emitter keeps its place while its neighbours switch on and off, so that conse
 different mixtures of the same points. The fit therefore has one place per blink and photons per
 frame; which detections belong together, and from when to when a blink lasts, is part of the choice.
 From the linked detections of the network it goes in rounds: refine all blinks
-(:mod:`hdsmlm.fitting.blink_kernels`), renew the background, then change the set of blinks where the
-posterior rises (:mod:`hdsmlm.fitting.blink_moves`). The same input gives the same output, on any
-number of threads.
+(:mod:`hdsmlm.fitting.blink_kernels`), renew the background, then change the set of blinks, or whose
+light is whose, where the posterior rises (:mod:`hdsmlm.fitting.blink_moves`,
+:mod:`hdsmlm.fitting.blink_exchange`). The same input gives the same output, on any number of
+threads.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from scipy.spatial import cKDTree
 from hdsmlm.config.spacetime import SpaceTimeConfig
 from hdsmlm.fitting import blink_kernels as kernels
 from hdsmlm.fitting import blink_moves as moves
+from hdsmlm.fitting.blink_exchange import exchange
 from hdsmlm.fitting.blink_kernels import CELL_PX, Blinks, Window
 from hdsmlm.fitting.first_background import LOWEST_PHOTONS, first_background
 from hdsmlm.fitting.first_blinks import link_detections
@@ -48,6 +50,10 @@ FLAT_FRAMES = 20
 
 QUIET_ROUNDS = 3
 """Last rounds, in which nothing is born."""
+
+EXCHANGE_ROUNDS = (1, 3, 5)
+"""Rounds in which neighbours exchange frames, counted from 0; more of them took time and gained
+little."""
 
 TOLERANCE_PX, FINAL_TOLERANCE_PX = 1e-2, 1e-3
 """Steps below which a blink rests until a neighbour moves."""
@@ -135,7 +141,9 @@ def fit_window(
     for number in range(config.rounds):
         state.refine(config.sweeps, 0.7 if number == 0 else 1.0, TOLERANCE_PX)
         state.renew_background()
-        if not state.change_blinks(births=number < config.rounds - QUIET_ROUNDS):
+        births = number < config.rounds - QUIET_ROUNDS
+        changed = state.change_blinks(births, exchanges=number in EXCHANGE_ROUNDS)
+        if not changed and number >= EXCHANGE_ROUNDS[0]:
             break
     state.refine(5 * config.sweeps, 1.0, FINAL_TOLERANCE_PX)
     fit = state.result()
@@ -249,8 +257,11 @@ class _State:
         self.window.model[:] += self.window.scale * (new - self.background)
         self.background = new
 
-    def change_blinks(self, births: bool) -> bool:
-        """Change the set of blinks; return whether anything changed."""
+    def change_blinks(self, births: bool, exchanges: bool) -> bool:
+        """Change the set of blinks; return whether anything changed.
+
+        ``births`` lets new ones in, ``exchanges`` lets neighbours exchange frames.
+        """
         window, now = self.window, self.now
         self._make_room()
         blinks, odds = self.blinks, self.odds()
@@ -258,6 +269,8 @@ class _State:
         changes = moves.change_lengths(window, blinks, self.n, odds, 0.0, now)
         self.n = moves.cut(window, blinks, self.n, odds, now)
         changes += moves.join(window, blinks, self._near_pairs(), odds, now)
+        if exchanges:
+            changes += exchange(window, blinks, self._near_pairs(), odds, now)
         changes += moves.remove(window, blinks, self.n, odds, 0.0, now)
         if births:
             score, photons = self._left_over()
