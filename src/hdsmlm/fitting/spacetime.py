@@ -51,7 +51,7 @@ FLAT_FRAMES = 20
 QUIET_ROUNDS = 3
 """Last rounds, in which nothing is born."""
 
-EXCHANGE_ROUNDS = (1, 3, 5)
+EXCHANGE_ROUNDS = (1, 3)
 """Rounds in which neighbours exchange frames, counted from 0; more of them took time and gained
 little."""
 
