@@ -44,6 +44,22 @@ def test_the_result_is_the_same_for_any_number_of_threads(crowd: Scene) -> None:
     assert_same(fit(crowd), fit(crowd, FitConfig(threads=3)))
 
 
+def test_depths_are_the_same_for_any_number_of_threads() -> None:
+    """Start depths of a group must not be read while a neighbour in another thread finds them."""
+    psf, shape = AstigmaticPsf(1.3, 200.0, 400.0), (30, 40, 40)
+    frame = np.repeat(np.arange(30), 16)
+    rng = np.random.default_rng(1)
+    truth = rng.uniform(0, 1, (len(frame), 3)) * [40, 40, 800] - [0, 0, 400]
+    scene = make_scene(psf, EMCCD, frame, truth, photons=2000.0, shape=shape, seed=2)
+    one, four = (
+        fit_frames(
+            scene.found, scene.data, psf, PIXEL_NM, FitConfig(threads=n, choose_count=False)
+        ).localizations
+        for n in (1, 4)
+    )
+    assert_same(one, four)
+
+
 def test_the_result_does_not_depend_on_the_order_of_the_detections(crowd: Scene) -> None:
     mixed = np.random.default_rng(0).permutation(len(crowd.found))
     other = Scene(crowd.frame, crowd.truth, crowd.data, crowd.found.select(mixed))

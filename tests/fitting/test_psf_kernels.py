@@ -58,6 +58,13 @@ def test_the_slope_by_the_width_is_that_of_finite_differences() -> None:
     np.testing.assert_allclose(patch[SHAPE], (wide[0] - narrow[0]) / (2 * step), atol=1e-8)
 
 
+def test_the_reach_is_the_width_half_way_to_the_ends_of_the_range() -> None:
+    psf = fittable_psf(ASTIGMATIC, (200.0, 1000.0))
+    assert psf.reach_px == pytest.approx(float(np.max(ASTIGMATIC.sigmas_px(np.array([800.0])))))
+    both = fittable_psf(ASTIGMATIC, (-600.0, 600.0))
+    assert both.reach_px == pytest.approx(float(np.max(ASTIGMATIC.sigmas_px(np.array([300.0])))))
+
+
 def test_a_psf_without_a_kernel_is_refused() -> None:
     with pytest.raises(ConfigError, match="no kernel for a DiffractionPsf; use a Gaussian"):
         fittable_psf(DiffractionPsf(DiffractionPsfConfig()))

@@ -48,6 +48,16 @@ def test_a_known_drift_is_found_in_three_dimensions() -> None:
     assert max(np.ptp(again.x_nm), np.ptp(again.y_nm)) < 8.0
 
 
+def test_a_table_that_begins_late_keeps_its_place() -> None:
+    """The drift counts from the first frame that has rows, and is 0 before it."""
+    table, truth = drifting_curves(1)
+    late = estimate_drift(table.with_columns(frame=table["frame"] + 5000), DriftConfig())
+    for found, true in zip((late.x_nm, late.y_nm, late.z_nm), truth.T, strict=True):
+        assert found is not None
+        assert not found[:5001].any()
+        np.testing.assert_allclose(found[5000:], true - true[0], atol=15.0)
+
+
 def test_the_drift_does_not_depend_on_the_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     table, _ = drifting_curves(2, n=6000)
     table = Emitters({name: table[name] for name in ("frame", "x_nm", "y_nm")})

@@ -30,6 +30,8 @@ TABLE = Emitters(
         ("photons > 300", [1, 2]),
         ("photons > 300 and flags == 4", [1]),
         ("not photons > 300", [0, 3]),
+        ("photons != 400", [0, 2]),
+        ("frame != 1", [0, 2, 3]),
         ("10 < x_nm <= 30", [1, 2]),
         ("flags & NEAR_BORDER == 0", [0, 3]),
         ("flags & (NEAR_BORDER | AT_BOUND) == 6", [2]),

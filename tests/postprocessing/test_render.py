@@ -81,6 +81,16 @@ def test_the_colour_is_the_mean_of_the_column() -> None:
     assert np.allclose(picture.mean, [[3.0, np.nan, 9.0]], equal_nan=True)
 
 
+def test_rows_without_a_value_have_no_colour_but_count() -> None:
+    points = Emitters(
+        {"frame": [0, 1, 2], "x_nm": [5, 6, 25], "y_nm": [5, 5, 5], "z_nm": [100, np.nan, np.nan]}
+    )
+    picture = render(points, RenderConfig(colour_by="z_nm"))
+    assert picture.density.tolist() == [[2.0, 0.0, 1.0]]
+    assert picture.mean is not None
+    assert np.allclose(picture.mean, [[100.0, np.nan, np.nan]], equal_nan=True)
+
+
 def test_bad_uncertainties_do_not_spoil_the_picture() -> None:
     rows = table(500)
     sigma = rows["uncertainty_x_nm"].copy()

@@ -25,7 +25,8 @@ def command(
         typer.Argument(help="Movie: a file, a folder of TIFF files, or a pattern in quotes."),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Table: .hdf5 (native) or .csv (ThunderSTORM).")
+        Path,
+        typer.Option("--out", "-o", help="Table: .hdf5 (native), .csv (ThunderSTORM) or .parquet."),
     ],
     model: Annotated[
         str,

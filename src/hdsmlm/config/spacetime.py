@@ -30,13 +30,14 @@ class SpaceTimeConfig(Section):
     at its word. The map was read off the same frames, so that the full weight would count
     their evidence twice; where molecules lie, averaged over all frames, always counts fully."""
     background_px: float = Field(6.0, ge=2.0, le=100.0)
-    """Smoothness of the background in space, standard deviation."""
+    """Smoothing of what is added to the background in each round, in space, standard deviation."""
     background_frames: float = Field(15.0, ge=1.0, le=1000.0)
-    """Smoothness of the background in time, standard deviation."""
+    """Smoothing of what is added to the background in each round, in time, standard deviation."""
     crowding: float = Field(33.0, ge=0.0, le=1000.0)
     """Allowance for wrong choices of blinks in the standard errors of places: variances grow by the
     factor ``1 + crowding·rho²·s²/(u·sigma)``, with rho the blinks per frame and area
     ``4·pi·sigma²`` of the PSF there, u the lateral standard error and s that of the blinks around.
     Found on simulated movies; 0 takes the Fisher information of the chosen blinks alone."""
     min_probability: float = Field(0.3, ge=0.0, lt=1.0)
-    """Localizations below this probability of existence are left out of the table."""
+    """Localizations below this probability of existence are left out of the table, except where
+    near ones are all in doubt because each could take over the light of the other."""

@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from hdsmlm.compiled import njit
-from hdsmlm.fitting.blink_kernels import corner, draw_patch, used_part
+from hdsmlm.fitting.blink_kernels import LEAST_MODEL, corner, draw_patch, used_part
 from hdsmlm.fitting.blink_moves import LEAST_COST, evidence
 from hdsmlm.fitting.psf_kernels import PHOTONS, X, Y
 
@@ -73,7 +73,7 @@ def _products(window, t, box_a, part_a, box_b, part_b, out):  # type: ignore[no-
     out[:] = 0.0
     for y in range(y0, y1):
         for x in range(x0, x1):
-            weight = window.scale * window.scale / window.model[t, y, x]
+            weight = window.scale * window.scale / max(window.model[t, y, x], LEAST_MODEL)
             for c in range(n):
                 value = weight * part_a[c, y - box_a[1], x - box_a[0]]
                 for d in range(n):

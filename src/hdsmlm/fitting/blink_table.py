@@ -150,7 +150,6 @@ def _all_rows(
     j, t = np.nonzero((blinks.photons > 0) & inside[:, None])
     row = np.clip(blinks.place[:, Y].astype(int), 0, height - 1)
     column = np.clip(blinks.place[:, X].astype(int), 0, width - 1)
-    background_error = _background_error(fit)[t, row[j], column[j]]
     place_error = _with_wrong_choices(
         place_error, (row, column), (j, probability[j, t] / n_frames), (height, width),
         psf.sigma_px, crowding,
@@ -166,7 +165,7 @@ def _all_rows(
         "uncertainty_x_nm": place_error[j, 0] * pixel_size_nm,
         "uncertainty_y_nm": place_error[j, 1] * pixel_size_nm,
         "uncertainty_photons": photon_error[j, t],
-        "uncertainty_background": background_error,
+        "uncertainty_background": fit.background_error[t, row[j], column[j]],
         "log_likelihood_ratio": ratio[j, t],
         "flags": _Flags(fit, psf, saturated).of(j, t, inflation, log_odds),
     }
@@ -267,12 +266,6 @@ def _rescued(
     rescued = np.zeros(len(doubtful), np.bool_)
     rescued[rows[kept]] = True
     return rescued
-
-
-def _background_error(fit: WindowFit) -> NDArray[np.float64]:
-    """Return the standard error of the smooth background: Poisson noise of its smoothing volume."""
-    information = fit.window.scale**2 / fit.window.model
-    return 1.0 / np.sqrt(information * fit.smoothing_volume_px)
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ def fit_frames(
     state = FrameState.of(detections, problem, pixel_size_nm).grouped(problem)
     depths = problem.depths if "z_nm" not in detections else problem.depths[:1]
     state.run(problem, start_groups, depths)
+    if len(depths) > 1:  # groups share light at their neighbours' depths, known only now
+        state.run(problem, start_groups, depths[:1])
     converged = state.sweep(problem, config.sweeps)
     numbers = alternatives = None
     if config.choose_count and len(state.frame):

@@ -115,19 +115,17 @@ def fittable_psf(psf: Psf, z_range_nm: tuple[float, float] | None = None) -> Fit
         reach = abs(psf.focus_offset_nm) + psf.focal_depth_nm
         low, high = z_range_nm or (-reach, reach)
         sigma = float(psf.width_px(0.0))
-        widest = float(np.max(psf.sigmas_px(np.linspace(low / 2, high / 2, 9))))
+        middle = _inside(low, high)
+        widest = float(np.max(psf.sigmas_px(_middle_half(low, middle, high))))
         support = SUPPORT_SIGMAS * float(np.max(psf.sigmas_px(np.array([low, high]))))
         kernel = PsfKernel(ASTIGMATIC, numbers, none)
-        middle = _inside(low, high)
         return FittablePsf(kernel, True, sigma, widest, support, psf.width_px, middle, low, high)
     if isinstance(psf, SplinePsf):
         low, high = z_range_nm or (psf.z_min_nm, psf.z_max_nm)
         low, high = max(low, psf.z_min_nm), min(high, psf.z_max_nm)
         middle = _inside(low, high)
         sigma = float(psf.width_px(middle))
-        widest = float(
-            np.max(psf.width_px(np.linspace((low + middle) / 2, (high + middle) / 2, 9)))
-        )
+        widest = float(np.max(psf.width_px(_middle_half(low, middle, high))))
         kernel = PsfKernel(SPLINE, np.array([psf.z_min_nm, psf.z_step_nm]), psf.coefficients)
         support = max(psf.coefficients.shape[1:3]) / 2 + 1
         return FittablePsf(kernel, True, sigma, widest, support, psf.width_px, middle, low, high)
@@ -140,6 +138,11 @@ def fittable_psf(psf: Psf, z_range_nm: tuple[float, float] | None = None) -> Fit
 def _inside(low: float, high: float) -> float:
     """Return the depth in focus, or the middle of a range that does not hold it."""
     return 0.0 if low < 0 < high else (low + high) / 2
+
+
+def _middle_half(low: float, middle: float, high: float) -> NDArray[np.float64]:
+    """Return depths from half way below the middle to half way above it."""
+    return np.linspace((low + middle) / 2, (high + middle) / 2, 9)
 
 
 @njit(nogil=True, cache=True, fastmath=FASTMATH)

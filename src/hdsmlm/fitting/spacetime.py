@@ -21,6 +21,7 @@ from scipy.ndimage import correlate1d, gaussian_filter
 from scipy.spatial import cKDTree
 
 from hdsmlm.config.spacetime import SpaceTimeConfig
+from hdsmlm.errors import MovieError
 from hdsmlm.fitting import blink_kernels as kernels
 from hdsmlm.fitting import blink_moves as moves
 from hdsmlm.fitting.blink_exchange import exchange
@@ -39,8 +40,9 @@ JOIN_RADIUS_PX = 1.5
 OUTSIDE_PX = 1.5
 """How far outside the frame a blink may lie; its light reaches in."""
 
-HALF_SIGMAS = 3.0
-"""Half side of the patch of a blink, in PSF widths: a thousandth of the light is outside."""
+HALF_SIGMAS = {2: 3.0, 3: 5.0}
+"""Half side of the patch of a blink, in PSF widths, with two and three dimensions. Up to half a
+percent of the light is outside; a width that changes with depth needs more room."""
 
 STRUCTURE_PX = 2.0
 """Width over which the count map tells where molecules lie."""
@@ -93,8 +95,8 @@ class WindowFit:
         The fitted background.
     odds : Odds
         Prior odds of the last round, for the probabilities of existence.
-    smoothing_volume_px : float
-        Pixels and frames that the smooth background averages over.
+    background_error : array, shape (t, y, x), photons per pixel
+        Standard error of the background.
     looser : WindowFit or None
         The same blinks first, with frames and then blinks added that the posterior did not want:
         where alternatives are told from (:func:`hdsmlm.fitting.blink_table.refused_rows`).
@@ -104,7 +106,7 @@ class WindowFit:
     blinks: Blinks
     background: NDArray[np.float64]
     odds: moves.Odds
-    smoothing_volume_px: float
+    background_error: NDArray[np.float64]
     looser: WindowFit | None = None
 
 
@@ -136,7 +138,14 @@ def fit_window(
         where it bleaches; None where it is steady.
     keep_alternatives : bool
         Also return :attr:`WindowFit.looser`.
+
+    Raises
+    ------
+    MovieError
+        For data that are not finite.
     """
+    if not (np.isfinite(data.counts).all() and np.isfinite(data.offset).all()):
+        raise MovieError("the frames or the offset map hold values that are NaN or infinite")
     state = _State(data, psf, detections, config, count_map, levels)
     for number in range(config.rounds):
         state.refine(config.sweeps, 0.7 if number == 0 else 1.0, TOLERANCE_PX)
@@ -173,7 +182,7 @@ class _State:
         photons = (counts - self.offset) / data.scale
         self.levels = levels
         self.background = first_background(photons, self.levels)
-        self.background_rests = False
+        self.background_rests, self.renewals = False, 0
         self.smoother = Smoother(counts.shape, config.background_frames, config.background_px)
         self.window = Window(
             counts=counts,
@@ -183,7 +192,7 @@ class _State:
             bounds=_bounds(psf, height, width),
             damping=np.array([0.5, 0.5, 0.5 / _depth_scale(psf) ** 2]),
             scale=data.scale,
-            half=max(3, math.ceil(HALF_SIGMAS * psf.reach_px)),
+            half=max(3, math.ceil(HALF_SIGMAS[3 if psf.is_3d else 2] * psf.reach_px)),
             dims=3 if psf.is_3d else 2,
         )
         self.frame_prior, self.place_prior = _log_prior(
@@ -226,6 +235,7 @@ class _State:
         """Add the smoothed residual, weighted by its information, to the background."""
         if self.background_rests:
             return
+        self.renewals += 1
         before = self.background
         weight, residual = self._weighted_residual()
         if self.levels is None:
@@ -249,7 +259,7 @@ class _State:
     def _weighted_residual(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the information on a photon of background, and the slope of the likelihood."""
         window = self.window
-        share = window.scale / window.model
+        share = window.scale / np.maximum(window.model, kernels.LEAST_MODEL)
         return share * window.scale, (window.counts - window.model) * share
 
     def _move_background(self, change: NDArray[np.float64]) -> None:
@@ -319,7 +329,8 @@ class _State:
         """
         window = self.window
         light = window.model - window.scale * self.background - self.offset
-        weight = window.scale / (window.model + (self.config.psf_error * light) ** 2)
+        model = np.maximum(window.model, kernels.LEAST_MODEL)
+        weight = window.scale / (model + (self.config.psf_error * light) ** 2)
         slope = _separable((window.counts - window.model) * weight, self.profile)
         information = _separable(weight * window.scale, self.profile**2)
         return slope / np.sqrt(information), slope / information
@@ -372,10 +383,27 @@ class _State:
                 np.lexsort((blinks.place[keep, X], blinks.place[keep, Y], blinks.first[keep]))
             ]
         kept = _rows(blinks, keep)
+        weight, _ = self._weighted_residual()
+        information = self.smoother(weight) * self._smoothing_volume()
+        return WindowFit(
+            self.window, kept, self.background, self.odds(), 1.0 / np.sqrt(information)
+        )
+
+    def _smoothing_volume(self) -> float:
+        """Return how many pixels and frames the background averages over.
+
+        Each renewal adds the smoothed residual, so that after n of them the transfer function is
+        ``1 - (1 - S)ⁿ`` with ``S = exp(-q²/2)`` of one smoothing; the variance of white noise
+        shrinks by the integral of its square.
+        """
         config, n_frames = self.config, len(self.window.counts)
-        in_time = min(2 * math.sqrt(math.pi) * config.background_frames, n_frames)
-        volume = 4 * math.pi * config.background_px**2 * in_time
-        return WindowFit(self.window, kept, self.background, self.odds(), volume)
+        in_time = 2 * math.sqrt(math.pi) * config.background_frames
+        volume = 4 * math.pi * config.background_px**2 * min(in_time, n_frames)
+        q = np.linspace(0.0, 8.0, 801)
+        shell = q ** (2 if in_time < n_frames else 1)
+        once = np.exp(-0.5 * q**2)
+        often = 1.0 - (1.0 - once) ** max(self.renewals, 1)
+        return float(volume * (shell * once**2).sum() / (shell * often**2).sum())
 
 
 def _rows(blinks: Blinks, rows: NDArray[np.intp]) -> Blinks:

@@ -84,7 +84,7 @@ class SplinePsf:
 
     @property
     def is_3d(self) -> bool:
-        """A table with more than one plane changes with depth."""
+        """A calibrated PSF changes with depth."""
         return True
 
     @property

@@ -6,7 +6,7 @@ import numpy as np
 
 from hdsmlm.config.postprocessing import DriftConfig
 from hdsmlm.errors import TableError, require_extra
-from hdsmlm.postprocessing.drift import Drift, segment_count
+from hdsmlm.postprocessing.drift import Drift, from_first_frame, segment_count
 from hdsmlm.records.emitters import Emitters
 
 _TARGET_SIGMA_NM = 10.0
@@ -26,7 +26,7 @@ def estimate_drift_comet(emitters: Emitters, config: DriftConfig) -> Drift:
     Returns
     -------
     Drift
-        Zero in frame 0.
+        Zero up to the first frame that has localizations.
 
     Raises
     ------
@@ -54,5 +54,5 @@ def estimate_drift_comet(emitters: Emitters, config: DriftConfig) -> Drift:
     except ValueError as error:
         raise TableError(f"drift: COMET could not use this table: {error}") from error
     drift = np.asarray(found, np.float64)[:, :3]
-    drift = drift - drift[0]
+    drift = from_first_frame(drift, int(emitters["frame"].min()))
     return Drift(drift[:, 0], drift[:, 1], drift[:, 2] if "z_nm" in emitters else None)

@@ -105,7 +105,7 @@ def estimate_drift(emitters: Emitters, config: DriftConfig, listener: Listener =
     Returns
     -------
     Drift
-        Zero in frame 0.
+        Zero up to the first frame that has localizations.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def estimate_drift(emitters: Emitters, config: DriftConfig, listener: Listener =
             moved = moved.with_columns(z_nm=moved["z_nm"] - drift[moved["frame"], 0])
         what = f"pairs agree within {lateral.residual_nm:.2g} nm"
         listener(Event("drift", step + 1, config.passes, what, "passes"))
-    total -= total[0]
+    total = from_first_frame(total, int(emitters["frame"].min()))
     return Drift(
         x_nm=total[:, 0],
         y_nm=total[:, 1],
@@ -141,6 +141,13 @@ def estimate_drift(emitters: Emitters, config: DriftConfig, listener: Listener =
         n_dropped=lateral.n_dropped,
         n_pairs=lateral.n_pairs,
     )
+
+
+def from_first_frame(drift_nm: NDArray[np.float64], first: int) -> NDArray[np.float64]:
+    """Return the drift against frame ``first``, shape (frames, axes); 0 before it."""
+    drift_nm = drift_nm - drift_nm[first]
+    drift_nm[:first] = 0.0
+    return drift_nm
 
 
 def segment_count(emitters: Emitters, config: DriftConfig) -> int:

@@ -30,6 +30,12 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 """Functions of one value."""
 
+
+def _differs(a: Any, b: Any) -> Any:
+    """Return ``a != b``, false where either is NaN."""
+    return np.logical_or(a < b, a > b)
+
+
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -46,7 +52,7 @@ _COMPARE: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
     ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
+    ast.NotEq: _differs,
 }
 _EXAMPLE = "'uncertainty_x_nm < 20 and photons > 300 and flags == 0'"
 
@@ -54,7 +60,7 @@ _EXAMPLE = "'uncertainty_x_nm < 20 and photons > 300 and flags == 0'"
 def rows_where(emitters: Emitters, expression: str) -> NDArray[np.bool_]:
     """Return which rows satisfy a condition.
 
-    A comparison with NaN is false, as in Python.
+    A comparison with NaN is false, ``!=`` as well.
 
     Parameters
     ----------

@@ -40,7 +40,7 @@ class FourierRingCorrelation:
     smoothed : array, shape (k,)
         The curve that is compared with the threshold.
     resolution_nm : float
-        Mean over the splits; NaN when no curve falls below the threshold.
+        Mean over the splits; NaN when the curve of any split stays above the threshold.
     spread_nm : float
         Standard deviation over the splits, nm.
     notes : tuple of str

@@ -27,7 +27,7 @@ def link_blinks(emitters: Emitters, config: LinkConfig) -> Emitters:
 
     With uncertainties s (in x, y, and z where the table has it) a localization i may join a blink b
     when ``sum((r_i - r_b)² / (s_i² + s_b²)) < n_sigmas²``; with a radius, when the lateral distance
-    is at most ``radius_nm``.
+    is less than ``radius_nm``.
 
     Parameters
     ----------

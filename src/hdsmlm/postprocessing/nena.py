@@ -66,6 +66,11 @@ def nearest_neighbour_precision(emitters: Emitters, config: NenaConfig) -> Nena:
     from scipy.optimize import curve_fit
 
     distances = _distances(emitters)
+    if len(distances) == 0:
+        raise TableError(
+            "nena: no localization has a neighbour in the next frame. Use a table that is not "
+            "linked or filtered to single frames"
+        )
     range_nm = config.max_distance_nm or _range_of(distances)
     near = distances[distances <= range_nm]
     if len(near) < _MIN_PAIRS:
@@ -168,8 +173,6 @@ def _mode_of(distances: NDArray[np.float64]) -> float:
 
 def _range_of(distances: NDArray[np.float64]) -> float:
     """Return a range that holds the first peak and some of what lies beyond it."""
-    if len(distances) == 0:
-        return 1.0
     range_nm = float(np.median(distances)) * 4 + 1e-9
     for _ in range(3):  # each zooms in on the first peak
         range_nm = min(range_nm, _RANGE_SIGMAS * _mode_of(distances[distances <= range_nm]))

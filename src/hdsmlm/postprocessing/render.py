@@ -80,15 +80,18 @@ def render(emitters: Emitters, config: RenderConfig, listener: Listener = silent
     colour = _colour_column(emitters, config)
     pixel = config.pixel_size_nm
     density = np.zeros(shape, np.float32)
-    total = np.zeros(shape, np.float32) if colour else None
+    total, known = (np.zeros(shape, np.float32) if colour else None for _ in range(2))
     for start in range(0, len(emitters), _CHUNK_ROWS):
         rows = slice(start, start + _CHUNK_ROWS)
         x, y = emitters["x_nm"][rows], emitters["y_nm"][rows]
         position = np.column_stack([x, y]) / pixel - first
         sigma = _sigma(emitters, columns, widest, config, rows)
         _add(density, position, sigma, np.ones(len(x)))
-        if total is not None and colour:
-            _add(total, position, sigma, emitters[colour][rows].astype(np.float64))
+        if total is not None and known is not None and colour:
+            value = emitters[colour][rows].astype(np.float64)
+            finite = np.isfinite(value)
+            _add(total, position, sigma, np.where(finite, value, 0.0))
+            _add(known, position, sigma, finite.astype(np.float64))
         done = min(start + _CHUNK_ROWS, len(emitters))
         listener(Event("render", done, len(emitters), "drawn", "rows"))
     if not density.any():
@@ -98,9 +101,9 @@ def render(emitters: Emitters, config: RenderConfig, listener: Listener = silent
             f"{emitters['y_nm'].min():.0f} to {emitters['y_nm'].max():.0f} nm"
         )
     mean = None
-    if total is not None:
+    if total is not None and known is not None:
         mean = np.full(shape, np.nan, np.float32)
-        np.divide(total, density, out=mean, where=density > 0)
+        np.divide(total, known, out=mean, where=known > 0)
     return Rendering(
         density,
         mean,
