@@ -40,9 +40,11 @@ JOIN_RADIUS_PX = 1.5
 OUTSIDE_PX = 1.5
 """How far outside the frame a blink may lie; its light reaches in."""
 
-HALF_SIGMAS = {2: 3.0, 3: 5.0}
-"""Half side of the patch of a blink, in PSF widths, with two and three dimensions. Up to half a
-percent of the light is outside; a width that changes with depth needs more room."""
+HALF_SIGMAS = (3.0, 3.5, 4.0, 4.5)
+"""Half side of the patch of a blink, in PSF widths: the first that leaves little light outside."""
+
+HALF_SIGMAS_3D = 5.0
+"""The same of a three-dimensional PSF: a width that changes with depth needs more room."""
 
 STRUCTURE_PX = 2.0
 """Width over which the count map tells where molecules lie."""
@@ -192,13 +194,14 @@ class _State:
             bounds=_bounds(psf, height, width),
             damping=np.array([0.5, 0.5, 0.5 / _depth_scale(psf) ** 2]),
             scale=data.scale,
-            half=max(3, math.ceil(HALF_SIGMAS[3 if psf.is_3d else 2] * psf.reach_px)),
+            half=max(3, math.ceil(HALF_SIGMAS[0] * psf.reach_px)),
             dims=3 if psf.is_3d else 2,
         )
         self.frame_prior, self.place_prior = _log_prior(
             count_map, counts.shape, config.prior_weight
         )
         self.blinks = self._first_blinks(detections)
+        self.window = self.window._replace(half=self._half_of_patches())
         kernels.draw_all(self.window, self.blinks, self.n)
 
     def _first_blinks(self, detections: Detections) -> Blinks:
@@ -223,6 +226,22 @@ class _State:
             photons[detections.frame, row, column], 1.0
         )
         return blinks
+
+    def _half_of_patches(self) -> int:
+        """Return a half side outside of which bright blinks leave less light than is noise there.
+
+        Of a Gaussian a share of ``1 - erf(k/√2)²`` lies outside of a square of k widths to either
+        side. What the patches miss would be found again as faint blinks around bright ones.
+        """
+        if self.psf.is_3d:
+            return math.ceil(HALF_SIGMAS_3D * self.psf.reach_px)
+        photons = self.blinks.photons[self.blinks.photons > 0]
+        bright = float(np.percentile(photons, 95)) if len(photons) else 0.0
+        pixels = (2 * HALF_SIGMAS[0] * self.psf.reach_px) ** 2
+        noise = math.sqrt(pixels * float(np.median(self.window.model))) / self.window.scale
+        outside = {k: bright * (1 - math.erf(k / math.sqrt(2)) ** 2) for k in HALF_SIGMAS}
+        sigmas = next((k for k in HALF_SIGMAS if outside[k] < 0.5 * noise), HALF_SIGMAS[-1])
+        return max(3, math.ceil(sigmas * self.psf.reach_px))
 
     def refine(self, sweeps: int, factor: float, tolerance_px: float) -> None:
         for _ in range(sweeps):
