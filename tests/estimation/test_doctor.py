@@ -98,3 +98,13 @@ def test_unknown_cameras_and_missing_maps_are_explained(tmp_path):
     path.write_text("camera: {kind: scmos, gain_adu_per_e: -1}\n")
     with pytest.raises(ConfigError, match="gain_adu_per_e"):
         load_microscope(path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_explained(movie, tmp_path):
+    with pytest.raises(ConfigError, match="a folder was wanted"):
+        CliRunner().invoke(
+            app,
+            ["doctor", str(movie), "--pixel-size", "100", "--out", str(tmp_path / "camera.yaml")],
+            catch_exceptions=False,
+        )
+    assert not (tmp_path / "camera.yaml").exists()

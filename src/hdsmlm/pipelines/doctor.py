@@ -204,6 +204,11 @@ def examine_movie(job: DoctorJob, listener: Listener = silent) -> DoctorReport:
     MovieError, ConfigError, BundleError, OutputError
         For everything that the user can mend.
     """
+    if job.out is not None and job.out.suffix in (".yaml", ".yml"):
+        raise ConfigError(
+            f"--out {job.out}: a folder was wanted, into which {CAMERA_FILE} is written; "
+            f"give {job.out.parent}"
+        )
     maps = None if job.calibration is None else read_camera_maps(job.calibration)
     bundle = None if job.model is None else load_bundle(job.model)
     with closing(open_movie(job.movie, allow_truncated=job.allow_truncated)) as reader:
