@@ -21,7 +21,7 @@ import numpy as np
 from hdsmlm.compiled import njit
 from hdsmlm.fitting.blink_kernels import LEAST_MODEL, corner, draw_patch, used_part
 from hdsmlm.fitting.blink_moves import LEAST_COST, evidence
-from hdsmlm.fitting.psf_kernels import PHOTONS, X, Y
+from hdsmlm.fitting.psf_kernels import FASTMATH, PHOTONS, SHAPE, X, Y
 
 MOST_NEIGHBOURS = 8
 """Neighbours that are unknown too; farther ones are held."""
@@ -63,25 +63,62 @@ def _neighbours(blinks, order, rank, j, reach_px):  # type: ignore[no-untyped-de
     return found[:count]
 
 
-@njit(nogil=True, cache=True)
-def _products(window, t, box_a, part_a, box_b, part_b, out):  # type: ignore[no-untyped-def]
-    """Fill ``out[c, d] = sum scale²/M·a_c·b_d`` over the pixels that two patches share."""
+@njit(nogil=True, cache=True, fastmath=FASTMATH)
+def _products(weight, dims, box_a, part_a, box_b, part_b, out):  # type: ignore[no-untyped-def]
+    """Fill ``out[c, d] = sum weight·a_c·b_d`` over the pixels that two patches share.
+
+    ``weight`` is scale²/M of the frame. The sums stand one by one: so they stay in registers.
+    """
     y0, x0 = max(box_a[1], box_b[1]), max(box_a[0], box_b[0])
     y1 = min(box_a[1] + box_a[3], box_b[1] + box_b[3])
     x1 = min(box_a[0] + box_a[2], box_b[0] + box_b[2])
-    n = window.dims + 1
     out[:] = 0.0
+    hh = hx = hy = xh = xx = xy = yh = yx = yy = 0.0
     for y in range(y0, y1):
+        ja, jb = y - box_a[1], y - box_b[1]
         for x in range(x0, x1):
-            weight = window.scale * window.scale / max(window.model[t, y, x], LEAST_MODEL)
-            for c in range(n):
-                value = weight * part_a[c, y - box_a[1], x - box_a[0]]
-                for d in range(n):
-                    out[c, d] += value * part_b[d, y - box_b[1], x - box_b[0]]
+            ia, ib, w = x - box_a[0], x - box_b[0], weight[y, x]
+            a_h, a_x, a_y = (
+                w * part_a[PHOTONS, ja, ia],
+                w * part_a[X, ja, ia],
+                w * part_a[Y, ja, ia],
+            )
+            b_h, b_x, b_y = part_b[PHOTONS, jb, ib], part_b[X, jb, ib], part_b[Y, jb, ib]
+            hh += a_h * b_h
+            hx += a_h * b_x
+            hy += a_h * b_y
+            xh += a_x * b_h
+            xx += a_x * b_x
+            xy += a_x * b_y
+            yh += a_y * b_h
+            yx += a_y * b_x
+            yy += a_y * b_y
+    out[PHOTONS, PHOTONS], out[PHOTONS, X], out[PHOTONS, Y] = hh, hx, hy
+    out[X, PHOTONS], out[X, X], out[X, Y] = xh, xx, xy
+    out[Y, PHOTONS], out[Y, X], out[Y, Y] = yh, yx, yy
+    if dims == 3:
+        hz = xz = yz = zh = zx = zy = zz = 0.0
+        for y in range(y0, y1):
+            ja, jb = y - box_a[1], y - box_b[1]
+            for x in range(x0, x1):
+                ia, ib = x - box_a[0], x - box_b[0]
+                a_z, b_z = (
+                    weight[y, x] * part_a[SHAPE, ja, ia],
+                    weight[y, x] * part_b[SHAPE, jb, ib],
+                )
+                hz += part_a[PHOTONS, ja, ia] * b_z
+                xz += part_a[X, ja, ia] * b_z
+                yz += part_a[Y, ja, ia] * b_z
+                zh += a_z * part_b[PHOTONS, jb, ib]
+                zx += a_z * part_b[X, jb, ib]
+                zy += a_z * part_b[Y, jb, ib]
+                zz += part_a[SHAPE, ja, ia] * b_z
+        out[PHOTONS, SHAPE], out[X, SHAPE], out[Y, SHAPE] = hz, xz, yz
+        out[SHAPE, PHOTONS], out[SHAPE, X], out[SHAPE, Y], out[SHAPE, SHAPE] = zh, zx, zy, zz
 
 
 @njit(nogil=True, cache=True)
-def _frame(window, blinks, members, boxes, parts, t, gram):  # type: ignore[no-untyped-def]
+def _frame(window, weight, blinks, members, boxes, parts, t, gram):  # type: ignore[no-untyped-def]
     """Return the members that are on in a frame; fill their products (n, n, 4, 4)."""
     on = np.empty(len(members), np.int64)
     count = 0
@@ -94,7 +131,7 @@ def _frame(window, blinks, members, boxes, parts, t, gram):  # type: ignore[no-u
         for b in range(a, count):
             box_a, box_b = boxes[on[a]], boxes[on[b]]
             part_a, part_b = used_part(parts[on[a]], box_a), used_part(parts[on[b]], box_b)
-            _products(window, t, box_a, part_a, box_b, part_b, gram[a, b])
+            _products(weight[t], window.dims, box_a, part_a, box_b, part_b, gram[a, b])
             for c in range(4):
                 for d in range(4):
                     gram[b, a, d, c] = gram[a, b, c, d]
@@ -115,6 +152,28 @@ def _eliminate(window, blinks, members, on, t, gram, cross, inverse):  # type: i
 
 
 @njit(nogil=True, cache=True)
+def _draw_members(window, blinks, members, boxes, parts):  # type: ignore[no-untyped-def]
+    """Fill boxes and patches of some blinks."""
+    _, height, width = window.model.shape
+    scratch = np.empty((2, 3, 2 * window.half + 1))
+    for k in range(len(members)):
+        box = corner(blinks.place[members[k]], window.half, height, width)
+        for i in range(4):
+            boxes[k, i] = box[i]
+        if box[2] > 0 and box[3] > 0:
+            draw_patch(window.kernel, blinks.place[members[k]], box, scratch, parts[k])
+
+
+@njit(nogil=True, cache=True)
+def _weight(window):  # type: ignore[no-untyped-def]
+    """Return scale²/M: the information that a datum has on the photons in its pixel."""
+    weight = np.empty_like(window.model)
+    for t, y, x in np.ndindex(window.model.shape):
+        weight[t, y, x] = window.scale * window.scale / max(window.model[t, y, x], LEAST_MODEL)
+    return weight
+
+
+@njit(nogil=True, cache=True)
 def standard_errors(  # type: ignore[no-untyped-def]
     window, blinks, order, rank, reach_px, place_error, photon_error, inflation, volume
 ):
@@ -124,32 +183,33 @@ def standard_errors(  # type: ignore[no-untyped-def]
     neighbours' places were known; ``volume`` half the log of the ratio of the determinants.
     """
     dims, side, most = window.dims, 2 * window.half + 1, MOST_NEIGHBOURS + 1
-    _, height, width = window.model.shape
-    scratch = np.empty((2, 3, side))
     parts, boxes = np.empty((most, 4, side, side)), np.empty((most, 4), np.int64)
     gram = np.empty((most, most, 4, 4))
-    cross, inverse = np.empty((most * dims, most)), np.empty((most, most))
+    weight = _weight(window)
     for j in range(len(blinks.alive)):
         members = _neighbours(blinks, order, rank, j, reach_px)
         size = len(members) * dims
         info = np.zeros((size, size))
-        for k in range(len(members)):
-            box = corner(blinks.place[members[k]], window.half, height, width)
-            for i in range(4):
-                boxes[k, i] = box[i]
-            if box[2] > 0 and box[3] > 0:
-                draw_patch(window.kernel, blinks.place[members[k]], box, scratch, parts[k])
-            for c in range(dims):
-                info[k * dims + c, k * dims + c] += window.damping[c] * 1e-3
+        for row in range(size):
+            info[row, row] = window.damping[row % dims] * 1e-3
+        _draw_members(window, blinks, members, boxes, parts)
         start, stop = blinks.first[j], blinks.last[j]
         for k in range(1, len(members)):
             start, stop = min(start, blinks.first[members[k]]), max(stop, blinks.last[members[k]])
+        own_frames = blinks.last[j] - blinks.first[j] + 1
+        crosses = np.empty((own_frames + 1, most * dims, most))
+        inverses = np.empty((own_frames + 1, most, most))
+        on_then, n_then = np.empty((own_frames, most), np.int64), np.zeros(own_frames, np.int64)
         for t in range(start, stop + 1):
-            on = _frame(window, blinks, members, boxes, parts, t, gram)
+            on = _frame(window, weight, blinks, members, boxes, parts, t, gram)
             if len(on) == 0:
                 continue
-            _eliminate(window, blinks, members, on, t, gram, cross, inverse)
-            _add_frame(window, blinks, members, on, t, gram, cross, inverse, info)
+            k = own_frames  # a frame of neighbours alone, needed only now
+            if on[0] == 0:
+                k = t - blinks.first[j]
+                n_then[k], on_then[k, : len(on)] = len(on), on
+            _eliminate(window, blinks, members, on, t, gram, crosses[k], inverses[k])
+            _add_frame(window, blinks, members, on, t, gram, crosses[k], inverses[k], info)
         own = np.linalg.inv(info[:dims, :dims].copy())
         covariance = np.linalg.inv(info)
         joint, alone = covariance[:dims, :dims].copy(), own.copy()
@@ -159,12 +219,11 @@ def standard_errors(  # type: ignore[no-untyped-def]
             variance = max(covariance[c, c], 0.0)
             place_error[j, c] = math.sqrt(variance)
             inflation[j] = max(inflation[j], variance / max(own[c, c], 1e-30))
-        for t in range(blinks.first[j], blinks.last[j] + 1):
-            on = _frame(window, blinks, members, boxes, parts, t, gram)
-            if len(on) == 0 or on[0] != 0:
-                continue
-            _eliminate(window, blinks, members, on, t, gram, cross, inverse)
-            photon_error[j, t] = _photon_error(dims, on, cross, inverse, covariance)
+        for k in range(own_frames):
+            if n_then[k]:
+                photon_error[j, blinks.first[j] + k] = _photon_error(
+                    dims, on_then[k, : n_then[k]], crosses[k], inverses[k], covariance
+                )
 
 
 @njit(nogil=True, cache=True)
