@@ -38,6 +38,36 @@ def test_a_resumed_run_does_not_count_the_frames_of_before() -> None:
     assert lines[-1] == "predict: 920/1000 frames, 1 frames/s, 1:20 left"
 
 
+def test_a_stage_keeps_its_clock_while_another_comes_between() -> None:
+    clock, lines = Clock(), []
+    plain = PlainProgress(lines.append, clock)
+    for now_s, event in (
+        (0.0, Event("localize", 0, 100, "")),
+        (1.0, Event("normalize", 50, 100, "")),
+        (2.0, Event("normalize", 100, 100, "")),
+        (9.9, Event("localize", 64, 100, "")),
+        (10.0, Event("localize", 100, 100, "")),
+    ):
+        clock.now_s = now_s
+        plain.hear(event)
+    assert lines[-1] == "localize: 100/100 frames, 10 frames/s"
+
+
+def test_a_stage_that_is_run_again_counts_from_its_new_start() -> None:
+    clock, lines = Clock(), []
+    plain = PlainProgress(lines.append, clock)
+    for now_s, stage, done in (
+        (0, "a", 50),
+        (1, "a", 100),
+        (2, "b", 1),
+        (90, "a", 50),
+        (91, "a", 100),
+    ):
+        clock.now_s = float(now_s)
+        plain.hear(Event(stage, done, 100, ""))
+    assert lines[-2:] == ["a: 50/100 frames", "a: 100/100 frames, 50 frames/s"]
+
+
 def test_without_a_terminal_there_are_plain_lines() -> None:
     stream = io.StringIO()
     with progress_bar(Console(file=stream, width=200)) as listener:

@@ -61,25 +61,37 @@ class PlainProgress:
     def __init__(self, write: Callable[[str], None], clock: Clock = time.monotonic) -> None:
         self._write = write
         self._clock = clock
-        self._stage = ""
-        self._first = Event("", 0, 0, "")
-        self._began_s = self._last_line_s = 0.0
+        self._stage, self._last_line_s = "", 0.0
+        self._begun: dict[str, tuple[Event, float]] = {}
+        self._latest: dict[str, Event] = {}
 
     def hear(self, event: Event) -> None:
         """Take an event."""
         now_s = self._clock()
-        if event.stage != self._stage:
-            self._stage, self._first, self._began_s = event.stage, event, now_s
+        begins = self._begins(event)
+        if begins:
+            self._begun[event.stage] = (event, now_s)
+        self._latest[event.stage] = event
+        if begins or event.stage != self._stage:
+            self._stage = event.stage
         elif event.done < event.total and now_s - self._last_line_s < _LINE_EVERY_S:
             return
         self._last_line_s = now_s
         self._write(
             f"{event.stage}: {event.done}/{event.total} {event.unit}"
-            f"{self._pace(event, now_s - self._began_s)}  {event.what}".rstrip()
+            f"{self._pace(event, now_s)}  {event.what}".rstrip()
         )
 
-    def _pace(self, event: Event, elapsed_s: float) -> str:
-        moved = event.done - self._first.done
+    def _begins(self, event: Event) -> bool:
+        """Whether a stage begins, or begins again; another one may come between its events."""
+        latest = self._latest.get(event.stage)
+        if latest is None or event.done < latest.done or event.total != latest.total:
+            return True
+        return latest.done == latest.total and event.stage != self._stage
+
+    def _pace(self, event: Event, now_s: float) -> str:
+        first, began_s = self._begun[event.stage]
+        moved, elapsed_s = event.done - first.done, now_s - began_s
         if moved <= 0 or elapsed_s <= 0:
             return ""
         rate = moved / elapsed_s
