@@ -84,6 +84,6 @@ def state_of(scene: Scene, config: SpaceTimeConfig = CONFIG) -> _State:
 
 def redrawn(state: _State) -> np.ndarray:
     """Background and the light of all living blinks, drawn afresh."""
-    model = state.window.scale * state.background + state.offset
+    model = state.window.scale * state.background.image + state.offset
     kernels.draw_all(state.window._replace(model=model), state.blinks, state.n)
     return model

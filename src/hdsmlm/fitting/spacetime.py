@@ -26,12 +26,11 @@ from hdsmlm.fitting import blink_kernels as kernels
 from hdsmlm.fitting import blink_moves as moves
 from hdsmlm.fitting.blink_exchange import exchange
 from hdsmlm.fitting.blink_kernels import CELL_PX, Blinks, Window
-from hdsmlm.fitting.first_background import LOWEST_PHOTONS, first_background
 from hdsmlm.fitting.first_blinks import link_detections
+from hdsmlm.fitting.joint_background import JointBackground
 from hdsmlm.fitting.likelihood import PoissonData
 from hdsmlm.fitting.psf_kernels import FittablePsf, X, Y
 from hdsmlm.fitting.result import LEAST_WEIGHT
-from hdsmlm.fitting.smoothing import Smoother
 from hdsmlm.records.count_map import expected_count
 
 JOIN_RADIUS_PX = 1.5
@@ -182,13 +181,10 @@ class _State:
         counts = np.ascontiguousarray(data.counts, dtype=np.float64)
         n_frames, height, width = counts.shape
         photons = (counts - self.offset) / data.scale
-        self.levels = levels
-        self.background = first_background(photons, self.levels)
-        self.background_rests, self.renewals = False, 0
-        self.smoother = Smoother(counts.shape, config.background_frames, config.background_px)
+        self.background = JointBackground(photons, levels, config)
         self.window = Window(
             counts=counts,
-            model=data.scale * self.background + self.offset,
+            model=data.scale * self.background.image + self.offset,
             stamps=np.ones((n_frames, height // CELL_PX + 1, width // CELL_PX + 1), np.int32),
             kernel=psf.kernel,
             bounds=_bounds(psf, height, width),
@@ -251,40 +247,8 @@ class _State:
                 break
 
     def renew_background(self) -> None:
-        """Add the smoothed residual, weighted by its information, to the background."""
-        if self.background_rests:
-            return
-        self.renewals += 1
-        before = self.background
-        weight, residual = self._weighted_residual()
-        if self.levels is None:
-            change = self.smoother(residual) / self.smoother(weight)
-        else:
-            level = self.levels[:, None, None]
-            change = level * self.smoother(level * residual) / self.smoother(level**2 * weight)
-        self._move_background(change)
-        if self.levels is not None:
-            weight, residual = self._weighted_residual()
-            step = (residual * self.background).sum(axis=(1, 2))
-            step /= (weight * self.background**2).sum(axis=(1, 2))
-            self.levels = self.levels * (1 + np.clip(step, -0.5, 1.0))
-            self._move_background(np.clip(step, -0.5, 1.0)[:, None, None] * self.background)
-        largest = float(np.abs(self.background - before).max() / self.background.mean())
-        if largest > 2e-3:
-            self.now += 1
-            self.window.stamps[:] = self.now
-        self.background_rests = largest < 5e-4
-
-    def _weighted_residual(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the information on a photon of background, and the slope of the likelihood."""
-        window = self.window
-        share = window.scale / np.maximum(window.model, kernels.LEAST_MODEL)
-        return share * window.scale, (window.counts - window.model) * share
-
-    def _move_background(self, change: NDArray[np.float64]) -> None:
-        new = np.maximum(self.background + change, LOWEST_PHOTONS)
-        self.window.model[:] += self.window.scale * (new - self.background)
-        self.background = new
+        self.now += 1
+        self.background.renew(self.window, self.now)
 
     def change_blinks(self, births: bool, exchanges: bool) -> bool:
         """Change the set of blinks; return whether anything changed.
@@ -347,7 +311,7 @@ class _State:
         What a slightly wrong PSF leaves of a bright emitter counts as noise here.
         """
         window = self.window
-        light = window.model - window.scale * self.background - self.offset
+        light = window.model - window.scale * self.background.image - self.offset
         model = np.maximum(window.model, kernels.LEAST_MODEL)
         weight = window.scale / (model + (self.config.psf_error * light) ** 2)
         slope = _separable((window.counts - window.model) * weight, self.profile)
@@ -402,27 +366,8 @@ class _State:
                 np.lexsort((blinks.place[keep, X], blinks.place[keep, Y], blinks.first[keep]))
             ]
         kept = _rows(blinks, keep)
-        weight, _ = self._weighted_residual()
-        information = self.smoother(weight) * self._smoothing_volume()
-        return WindowFit(
-            self.window, kept, self.background, self.odds(), 1.0 / np.sqrt(information)
-        )
-
-    def _smoothing_volume(self) -> float:
-        """Return how many pixels and frames the background averages over.
-
-        Each renewal adds the smoothed residual, so that after n of them the transfer function is
-        ``1 - (1 - S)ⁿ`` with ``S = exp(-q²/2)`` of one smoothing; the variance of white noise
-        shrinks by the integral of its square.
-        """
-        config, n_frames = self.config, len(self.window.counts)
-        in_time = 2 * math.sqrt(math.pi) * config.background_frames
-        volume = 4 * math.pi * config.background_px**2 * min(in_time, n_frames)
-        q = np.linspace(0.0, 8.0, 801)
-        shell = q ** (2 if in_time < n_frames else 1)
-        once = np.exp(-0.5 * q**2)
-        often = 1.0 - (1.0 - once) ** max(self.renewals, 1)
-        return float(volume * (shell * once**2).sum() / (shell * often**2).sum())
+        error = self.background.standard_error(self.window)
+        return WindowFit(self.window, kept, self.background.image, self.odds(), error)
 
 
 def _rows(blinks: Blinks, rows: NDArray[np.intp]) -> Blinks:
