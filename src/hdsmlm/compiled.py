@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
+import tempfile
 from pathlib import Path
 
 import numba
@@ -33,13 +35,40 @@ def kernel_digest(package: Path = _PACKAGE) -> str:
 
 
 def cache_folder() -> Path | None:
-    """Return the folder of this program's compiled kernels; None where none can be written."""
-    folder = Path(user_cache_dir("hdsmlm")) / f"kernels-{kernel_digest()}"
+    """Return the folder of this installation's compiled kernels; None where none can be written.
+
+    It lies among the user's caches or, for a user without a writable home as containers have them,
+    in a private folder among the temporary files.
+    """
+    place = hashlib.sha256(str(_PACKAGE).encode()).hexdigest()[:8]
+    name = f"kernels-{kernel_digest()}-{place}"
+    for parent in (Path(user_cache_dir("hdsmlm")), _private_temporary()):
+        if parent is None:
+            continue
+        folder = parent / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(folder, os.W_OK):
+            return folder
+    return None
+
+
+def _private_temporary() -> Path | None:
+    """Return a folder among the temporary files that this user alone can write; None if foreign.
+
+    What lies in it is run as machine code, so that nobody else may have put it there.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    folder = Path(tempfile.gettempdir()) / f"hdsmlm-{user}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        state = folder.lstat()
     except OSError:
         return None
-    return folder if os.access(folder, os.W_OK) else None
+    is_own = not hasattr(os, "getuid") or (state.st_uid == user and not state.st_mode & 0o022)
+    return folder if stat.S_ISDIR(state.st_mode) and is_own else None
 
 
 def is_compiled(kernel: str) -> bool:

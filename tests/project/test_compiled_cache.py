@@ -35,7 +35,7 @@ def test_a_change_in_any_kernel_file_moves_the_cache(tmp_path):
 def test_the_folder_is_named_after_all_kernels():
     folder = cache_folder()
     assert folder is not None
-    assert folder.name == f"kernels-{kernel_digest()}"
+    assert folder.name.startswith(f"kernels-{kernel_digest()}-")
     assert SOURCE not in folder.parents
 
 
@@ -53,9 +53,23 @@ def _cache_dir(**environment: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_users_choice_wins_and_an_unwritable_home_is_survived(tmp_path):
+def test_the_users_choice_wins(tmp_path):
     assert _cache_dir(NUMBA_CACHE_DIR=str(tmp_path)) == str(tmp_path)
+
+
+def test_without_a_writable_home_kernels_are_kept_in_a_private_folder(tmp_path):
     blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    place = {"XDG_CACHE_HOME": str(blocked), "HOME": str(blocked), "LOCALAPPDATA": str(blocked)}
-    assert _cache_dir(**place) == ""
+    blocked.touch()  # a folder below a file cannot be made, not even by root
+    told = _cache_dir(HOME=str(blocked), XDG_CACHE_HOME=str(blocked), TMPDIR=str(tmp_path))
+    assert Path(told).parent.parent == tmp_path
+    assert not Path(told).parent.stat().st_mode & 0o077
+
+
+def test_a_folder_that_others_can_write_is_not_used(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.touch()
+    foreign = tmp_path / f"hdsmlm-{os.getuid()}"
+    foreign.mkdir()
+    foreign.chmod(0o777)
+    told = _cache_dir(HOME=str(blocked), XDG_CACHE_HOME=str(blocked), TMPDIR=str(tmp_path))
+    assert str(foreign) not in told

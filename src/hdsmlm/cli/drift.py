@@ -9,6 +9,9 @@ import typer
 
 from hdsmlm.cli.table_options import CameraPixel, OutTable, Overwrite, Table, given
 
+NOISE = 3.0
+"""Largest drift over the scatter of the pairs below which it may be none."""
+
 
 def command(
     table: Table,
@@ -64,5 +67,11 @@ def command(
             f"pairs of time segments agree within {drift.residual_nm:.2g} nm "
             f"({drift.n_dropped} of {drift.n_pairs} dropped)"
         )
+        largest = max(v.max() - v.min() for v in (drift.x_nm, drift.y_nm))
+        if largest < NOISE * drift.residual_nm:
+            typer.echo(
+                "note: the drift is hardly larger than the scatter of the pairs; the table may be "
+                "better as it was"
+            )
     for path in (out, *drift_files(out)):
         typer.echo(path)

@@ -154,4 +154,6 @@ def command(
     )
     with progress_bar() as listener:
         summary = localize_movie(job, config, listener)
-    typer.echo(summary.to_text() + f"table              {out}")
+    tables = {"table": out, "blinks in": blinks, "alternatives": alternatives}
+    written = [f"{name:<18} {path}" for name, path in tables.items() if path is not None]
+    typer.echo(summary.to_text() + "\n".join(written))

@@ -77,6 +77,9 @@ class PlainProgress:
         elif event.done < event.total and now_s - self._last_line_s < _LINE_EVERY_S:
             return
         self._last_line_s = now_s
+        if not event.total:
+            self._write(f"{event.stage}: {event.what}")
+            return
         self._write(
             f"{event.stage}: {event.done}/{event.total} {event.unit}"
             f"{self._pace(event, now_s)}  {event.what}".rstrip()

@@ -23,7 +23,7 @@ _RUNS = 8
 
 @dataclass(frozen=True)
 class FrameSample:
-    """Runs of consecutive frames.
+    """Runs of consecutive frames, but for blank ones.
 
     Parameters
     ----------
@@ -50,6 +50,9 @@ class FrameSample:
 def sample_frames(reader: MovieReader, pixels: int = PIXELS) -> FrameSample:
     """Read about ``pixels`` pixels in runs that are spread evenly over the movie.
 
+    Blank frames (one grey value everywhere), which some recordings hold for frames that were lost,
+    are left out: they tell nothing of light or noise.
+
     Raises
     ------
     MovieError
@@ -71,12 +74,20 @@ def sample_frames(reader: MovieReader, pixels: int = PIXELS) -> FrameSample:
     length = wanted // n_runs
     starts = np.linspace(0, info.n_frames - length, n_runs).astype(int) if n_runs > 1 else [0]
     runs = tuple(
-        np.ascontiguousarray(
-            reader.read(int(start), int(start) + length)[:, rows, columns], dtype=np.float32
+        _without_blanks(
+            np.ascontiguousarray(
+                reader.read(int(start), int(start) + length)[:, rows, columns], dtype=np.float32
+            )
         )
         for start in starts
     )
     return FrameSample(runs, tuple(int(start) for start in starts))
+
+
+def _without_blanks(run: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a run without its blank frames, as long as enough others are left."""
+    filled = run.min(axis=(1, 2)) != run.max(axis=(1, 2))
+    return run[filled] if MIN_FRAMES <= filled.sum() < len(run) else run
 
 
 def _middle(size: int) -> slice:

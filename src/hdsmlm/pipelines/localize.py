@@ -62,8 +62,8 @@ from hdsmlm.records.movie import MovieReader
 from hdsmlm.records.provenance import Provenance
 from hdsmlm.simulation.recording import measured_maps
 
-_LARGEST_KERNEL = {"joint": "region_fit.fit_region", "frame": "group_fit.fit_groups"}
-"""What takes most of the minute or two of compiling before the first fit of an installation."""
+_LATE_KERNEL = {"joint": "blink_quality.existence", "frame": "group_fit.fit_groups"}
+"""What is there once the first fit of an installation has compiled its kernels, for a minute."""
 STAGE = "localize"
 CORE_PIXELS = 2**23
 """Pixels of a window's core at most, so that memory is bounded for large frames too."""
@@ -291,6 +291,11 @@ class _Run:
     def _frames(self, index: int) -> int:
         return self.spans[index].core_stop - self.spans[index].core_start
 
+    def _in_core(self, index: int, table: Emitters) -> int:
+        span = self.spans[index]
+        frame = table["frame"] + span.start
+        return int(((frame >= span.core_start) & (frame < span.core_stop)).sum())
+
     def fit_windows(self, done: int) -> None:
         """Fit the windows that are missing: all of the run, or those of this worker's share."""
         total = self.last - self.first
@@ -306,14 +311,15 @@ class _Run:
         if self.job.workers.elsewhere and missing:
             self._spread(missing, done)
             return
-        if not is_compiled(_LARGEST_KERNEL[self.config.fit]):
+        if not is_compiled(_LATE_KERNEL[self.config.fit]):
             self.listener(Event("compile", 0, 0, "preparing the fit, once after the installation"))
         threads = self.config.threads or usable_cores()
         with _pool(threads if self.config.fit == "joint" else 1) as pool:
             running: list[tuple[int, Future[_Tables]]] = []
+            before, found = done, 0
 
             def collect(keep: int) -> None:
-                nonlocal done
+                nonlocal done, found
                 while len(running) > keep:
                     index, future = running.pop(0)
                     table, alternatives = future.result()
@@ -323,8 +329,8 @@ class _Run:
                     self.finished.add(index)
                     self._show()
                     done += self._frames(index)
-                    per_frame = len(table) / (self.spans[index].stop - self.spans[index].start)
-                    what = f"{per_frame:.1f} localizations per frame"
+                    found += self._in_core(index, table)
+                    what = f"{found / (done - before):.1f} localizations per frame"
                     self.listener(Event(STAGE, done, total, what))
 
             for index in missing:
@@ -431,7 +437,7 @@ class _Run:
         )
 
     def _write(self, start: float, resumed: int) -> LocalizeSummary:
-        tally = Tally()
+        tally = Tally(self.view.pixel_size_nm)
         with Writers(self.paths, self._info()) as writers:
             for localizations, ended, alternatives in self._final_rows():
                 tally.add(localizations)
@@ -456,6 +462,7 @@ class _Run:
             resumed_frames=resumed,
             microscope=self.microscope,
             notes=(*self.reader.info.notes, *self.notes),
+            warnings=tally.density_warnings(self.bundle.manifest.trained_range),
         )
 
     def _final_rows(self) -> Iterator[tuple[Emitters, Emitters | None, Emitters | None]]:

@@ -11,8 +11,10 @@ from hdsmlm.bundle import BundleManifest
 from hdsmlm.config.base import parse_section
 from hdsmlm.config.microscope import MicroscopeConfig, load_microscope
 from hdsmlm.config.psf import GaussianPsfConfig
-from hdsmlm.errors import ConfigError
+from hdsmlm.errors import ConfigError, MovieError
 from hdsmlm.estimation.microscope import estimate_microscope
+from hdsmlm.estimation.photon_transfer import photon_transfer
+from hdsmlm.estimation.sample import sample_frames
 from hdsmlm.imaging.camera import Camera
 from hdsmlm.imaging.psf import Psf
 from hdsmlm.records.events import Listener, silent
@@ -25,6 +27,9 @@ MOST_BELOW = 0.9
 """Share of pixels below the baseline from which the baseline must be wrong."""
 QUIET, LOUD = 0.4, 2.5
 """Variance of the pixels over that of the camera, outside of which the camera is in question."""
+MOST_SLOPE = 2.0
+"""Photon transfer slope over that of the camera from which, and below its inverse, it is wrong."""
+_SLOPE_PHOTONS = (100.0, 200.0)
 _FRAMES_LOOKED_AT = 8
 _SMOOTHING_PX = 5
 _MEDIAN_CHI2 = 0.4549
@@ -153,7 +158,13 @@ def noise_ratio(reader: MovieReader, camera: Camera, first: int, last: int) -> f
 def noise_notes(
     reader: MovieReader, camera: Camera, first: int, last: int, sparse: bool = False
 ) -> tuple[str, ...]:
-    """Return a warning where a movie is much quieter (or, if sparse, louder) than its camera."""
+    """Return warnings where a movie is much quieter (or, if sparse, louder) than its camera.
+
+    In a dense movie blinks are louder than the camera; there the slope of the photon transfer,
+    which they leave alone, is compared with the camera's.
+    """
+    if not sparse and (note := _slope_note(reader, camera)):
+        return (note,)
     ratio = noise_ratio(reader, camera, first, last)
     if not (ratio < QUIET or (sparse and ratio > LOUD)):
         return ()
@@ -162,6 +173,27 @@ def noise_notes(
         f"the variance of the pixels of {reader.info.name} is {how} what this camera would give: "
         "gain, read noise or the whole camera may be another one, and then photons, errors and "
         "SNR are wrong; compare with `hdsmlm doctor`",
+    )
+
+
+def _slope_note(reader: MovieReader, camera: Camera) -> str:
+    """Return a warning where variance grows with the mean at quite another rate; else nothing."""
+    try:
+        line = photon_transfer(sample_frames(reader))
+    except MovieError:  # too short or too small to tell
+        return ""
+    shape = (reader.info.height, reader.info.width)
+    dim, bright = (np.full(shape, photons) for photons in _SLOPE_PHOTONS)
+    rise = camera.variance_adu(bright) - camera.variance_adu(dim)
+    slope_adu = float(np.median(rise / (camera.mean_adu(bright) - camera.mean_adu(dim))))
+    ratio = line.slope_adu / slope_adu
+    if not line.is_significant or 1 / MOST_SLOPE <= ratio <= MOST_SLOPE:
+        return ""
+    return (
+        f"the variance of {reader.info.name} grows by {line.slope_adu:.3g} for each grey value "
+        f"of light, with this camera it would by {slope_adu:.3g}: the gain or the whole camera is "
+        "another one, and then photons, errors and the number of emitters are wrong; compare with "
+        "`hdsmlm doctor`"
     )
 
 

@@ -11,7 +11,9 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from hdsmlm.bundle.manifest import TrainedRange
 from hdsmlm.config.microscope import MicroscopeConfig
 from hdsmlm.config.psf import GaussianPsfConfig
 from hdsmlm.errors import OutputError
@@ -46,6 +48,8 @@ class LocalizeSummary:
         Camera and PSF that were used.
     notes : tuple of str
         What the user should know.
+    warnings : tuple of str
+        What makes the results doubtful.
     """
 
     localizations: int
@@ -59,6 +63,7 @@ class LocalizeSummary:
     resumed_frames: int
     microscope: MicroscopeConfig
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """Return a short text for a person."""
@@ -70,7 +75,7 @@ class LocalizeSummary:
             f"{self.median_uncertainty_nm:.1f} nm"
             if self.localizations
             else "nothing was found   look at the overlays of `hdsmlm predict`; check the camera",
-            f"flagged            {self.flagged}",
+            f"flagged            {self.flagged} to be used with care (column `flags` says why)",
             f"microscope         {camera.kind}, {psf.kind if psf else 'no'} PSF"
             + (f" of {psf.sigma_px:.2f} px" if isinstance(psf, GaussianPsfConfig) else ""),
             f"speed              {(self.frames - self.resumed_frames) / self.seconds:.1f} frames/s "
@@ -80,6 +85,7 @@ class LocalizeSummary:
             lines.insert(1, f"blinks             {self.blinks}")
         if self.resumed_frames:
             lines.append(f"resumed            {self.resumed_frames} frames were finished before")
+        lines += [f"WARNING: {text}" for text in self.warnings]
         lines += [f"note: {text}" for text in self.notes]
         return "\n".join(lines) + "\n"
 
@@ -88,14 +94,17 @@ class Tally:
     """Counts and medians of a table that is written piece by piece."""
 
     _KEPT = 100_000
+    _HALF_SIDE_PX = 2.5
 
-    def __init__(self) -> None:
+    def __init__(self, pixel_size_nm: float) -> None:
         self.rows = self.flagged = self.blinks = 0
+        self._pixel_size_nm, self._neighbours = pixel_size_nm, 0
         self._samples: dict[str, list[NDArray[np.float64]]] = {}
 
     def add(self, rows: Emitters) -> None:
         """Count the rows; medians come from the first 100,000."""
         self.rows += len(rows)
+        self._neighbours += self._pairs(rows)
         self.flagged += int((rows["flags"] != 0).sum())
         for name in ("photons", "uncertainty_x_nm"):
             pieces = self._samples.setdefault(name, [])
@@ -106,6 +115,29 @@ class Tally:
         """Return the median of a column, NaN without rows."""
         pieces = self._samples.get(name, [])
         return float(np.median(np.concatenate(pieces))) if sum(map(len, pieces)) else float("nan")
+
+    def density_warnings(self, trained: TrainedRange) -> tuple[str, ...]:
+        """Return a warning where emitters stand closer than the model was trained for."""
+        area_um2 = (2 * self._HALF_SIDE_PX * self._pixel_size_nm / 1000) ** 2
+        density = self._neighbours / max(self.rows, 1) / area_um2
+        highest = trained.density_per_um2[1]
+        if density <= highest:
+            return ()
+        return (
+            "outside the model's trained range: the density around a localization is "
+            f"{density:.3g} per um2 and frame, trained up to {highest:g}; expect missed and merged "
+            "emitters",
+        )
+
+    def _pairs(self, rows: Emitters) -> int:
+        """Return how many others the rows have in their frame and the 5×5 pixels around them."""
+        places = np.column_stack([rows["x_nm"], rows["y_nm"]]) / self._pixel_size_nm
+        apart = rows["frame"] * 4.0 * self._HALF_SIDE_PX
+        points = np.column_stack([places, apart])
+        if len(rows) == 0:
+            return 0
+        tree = cKDTree(points)
+        return int(tree.count_neighbors(tree, self._HALF_SIDE_PX, p=np.inf)) - len(rows)
 
 
 class Writers:

@@ -243,7 +243,7 @@ def solve_pairs(
     Raises
     ------
     TableError
-        When too few pairs are left.
+        When too few pairs are left, or fewer than half of them agree.
     """
     pairs = np.array(list(combinations(range(n_segments), 2)))
     design = np.zeros((len(pairs), n_segments))
@@ -266,6 +266,13 @@ def solve_pairs(
         without = use.copy()
         without[int(np.argmax(size))] = False
         use = without
+    agree = int(use.sum())
+    if agree < min(n_segments, len(pairs)) or 2 * agree < len(pairs):
+        raise TableError(
+            f"drift: {len(pairs) - agree} of {len(pairs)} pairs of time segments contradict the "
+            "others, so that the rest proves nothing: the segments do not show the same structure. "
+            "Use fewer segments, more localizations, or leave the drift uncorrected"
+        )
     rms = float(np.sqrt((residuals[use] ** 2).mean()))
     drift = np.vstack([np.zeros(shifts_nm.shape[1]), solution])
     return _Solution(drift, rms, int((~use).sum()), len(pairs))

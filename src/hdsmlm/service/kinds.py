@@ -55,6 +55,7 @@ def localize(task: Task) -> dict[str, Any]:
         watcher=task,
     )
     summary = dataclasses.asdict(localize_movie(job, config, task.hear))
+    summary["notes"] = [*summary.pop("warnings"), *summary["notes"]]
     summary["camera"] = summary.pop("microscope").model_dump(mode="json")
     pixel_nm = task.job.pixel_size_nm or summary["camera"].get("pixel_size_nm")
     return plain({**summary, "pixel_size_nm": pixel_nm or movie.pixel_size_nm})
