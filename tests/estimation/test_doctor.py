@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from hdsmlm.cli.main import app
 from hdsmlm.config.microscope import load_microscope, preset_names
-from hdsmlm.errors import ConfigError
+from hdsmlm.errors import ConfigError, OutputError
 from hdsmlm.imaging.build import build_camera
 from hdsmlm.io.calibration import read_camera_map
 
@@ -108,3 +108,15 @@ def test_a_file_in_the_place_of_the_folder_is_explained(movie, tmp_path):
             catch_exceptions=False,
         )
     assert not (tmp_path / "camera.yaml").exists()
+
+
+def test_a_camera_that_was_corrected_by_hand_is_kept(movie, tmp_path):
+    mine = tmp_path / "camera.yaml"
+    mine.write_text("camera: {kind: ideal}\n")
+    command = ["doctor", str(movie), "--pixel-size", "100", "--out", str(tmp_path), "-m", "none"]
+    with pytest.raises(OutputError, match="--overwrite"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    assert mine.read_text() == "camera: {kind: ideal}\n"
+    result = CliRunner().invoke(app, [*command, "--overwrite"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert load_microscope(mine).camera.kind == "scmos"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from hdsmlm.bundle import load_bundle
 from hdsmlm.errors import ConfigError
@@ -19,6 +20,8 @@ from hdsmlm.pipelines.localize_microscope import (
     require_baseline,
     settle_pixel_size,
 )
+from hdsmlm.pipelines.localize_output import Tally
+from hdsmlm.records.emitters import Emitters
 from hdsmlm.records.movie import MovieInfo
 
 
@@ -85,3 +88,41 @@ def test_an_impossible_sigma_is_one_message(tmp_path: Path, sigma_px: float) -> 
     )
     with pytest.raises(ConfigError, match="--sigma-px"):
         localize_movie(job)
+
+
+def test_a_wrong_gain_is_said_however_much_the_molecules_blink() -> None:
+    rng = np.random.default_rng(5)
+    camera = ScmosCamera(0.8, gain_adu_per_e=2.0, offset_adu=100.0, variance_adu2=10.0)
+    light = np.full((40, 64, 64), 20.0)
+    on = rng.random(light.shape) < 0.02  # for one frame each
+    light[on] += rng.uniform(300.0, 30_000.0, on.sum())
+    movie = _Movie(300.0)
+    movie.frames = camera.sample(gaussian_filter(light, (0, 1.3, 1.3)), rng)
+    movie.info = MovieInfo("m", (), 40, 64, 64, "uint16", None)
+    assert noise_ratio(movie, camera, 0, 40) > 2.5
+    assert noise_notes(movie, camera, 0, 40) == ()
+    for gain in (0.02, 0.5, 30.0):
+        wrong = ScmosCamera(0.8, gain_adu_per_e=gain, offset_adu=100.0, variance_adu2=10.0)
+        assert "the gain or the whole camera" in noise_notes(movie, wrong, 0, 40)[0]
+
+
+def test_a_crowd_beyond_the_trained_density_is_said() -> None:
+    trained = load_bundle("wolf").manifest.trained_range
+    x, y = np.meshgrid(np.arange(0.0, 3200.0, 350.0), np.arange(0.0, 3200.0, 350.0))
+    for pitch, warned in ((1.0, False), (0.5, True)):
+        tally = Tally(100.0)
+        places = {"x_nm": pitch * x.ravel(), "y_nm": pitch * y.ravel()}
+        constant = np.ones(x.size)
+        for frame in range(3):
+            tally.add(
+                Emitters(
+                    {
+                        "frame": np.full(x.size, frame),
+                        **places,
+                        "photons": 1000 * constant,
+                        "uncertainty_x_nm": 10 * constant,
+                        "flags": np.zeros(x.size, np.int32),
+                    }
+                )
+            )
+        assert bool(tally.density_warnings(trained)) == warned

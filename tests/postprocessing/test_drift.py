@@ -128,3 +128,11 @@ def test_joint_blinks_keep_sharing_their_place() -> None:
     assert np.ptp(corrected["x_nm"][:3]) == 0
     assert corrected["x_nm"][0] == pytest.approx(100.0 - ramp[3])
     np.testing.assert_allclose(corrected["x_nm"][3:], [50.0 - ramp[2], 51.0 - ramp[3]])
+
+
+def test_pairs_that_contradict_each_other_are_no_drift() -> None:
+    rng = np.random.default_rng(2)
+    with pytest.raises(TableError, match="the rest proves nothing"):
+        solve_pairs(rng.uniform(-500, 500, (45, 2)), 10, max_residual_nm=30.0)
+    with pytest.raises(TableError, match="1 of 3 pairs"):  # two displacements determine two always
+        solve_pairs(np.array([[100.0, 0.0], [0.0, 200.0], [300.0, 0.0]]), 3, max_residual_nm=30.0)

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from hdsmlm.cli.table_options import Overwrite
+
 
 class KindChoice(StrEnum):
     """Kind of camera."""
@@ -49,6 +51,7 @@ def command(
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Use what can be read of a damaged file.")
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Estimate camera, PSF, background, density and drift from a movie alone.
 
@@ -72,6 +75,7 @@ def command(
         calibration=calibration,
         model=None if model == "none" else model,
         allow_truncated=allow_truncated,
+        overwrite=overwrite,
     )
     with progress_bar() as listener:
         report = examine_movie(job, listener)

@@ -14,7 +14,7 @@ from hdsmlm.bundle.manifest import TrainedRange
 from hdsmlm.config.base import section_to_yaml
 from hdsmlm.config.camera import ScmosConfig
 from hdsmlm.config.microscope import MicroscopeConfig
-from hdsmlm.errors import ConfigError, MovieError
+from hdsmlm.errors import ConfigError, MovieError, OutputError
 from hdsmlm.estimation.calibrated import baseline_of
 from hdsmlm.estimation.camera import CameraEstimate, Kind
 from hdsmlm.estimation.domain import DomainGap
@@ -59,6 +59,8 @@ class DoctorJob:
         Model for density and run time; None leaves both out.
     allow_truncated : bool
         Use the readable frames of a file that ends early.
+    overwrite : bool
+        Replace a ``camera.yaml`` that is there.
     """
 
     movie: Path | str
@@ -68,6 +70,7 @@ class DoctorJob:
     calibration: Path | None = None
     model: str | Path | None = "wolf"
     allow_truncated: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,10 @@ class DoctorReport:
         known = f"{self.drift.largest_px:.2f} px" if self.drift.is_known else "not visible"
         rows.append(_row("drift", known))
         if self.trial is not None:
-            minutes = self.trial.seconds_per_frame * info.n_frames / 60
+            seconds = self.trial.seconds_per_frame * info.n_frames
+            text = f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.2g} min"
             rows.append(
-                _row("run time", f"{minutes:.1f} min for hdsmlm predict with {self.trial.model}")
+                _row("run time", f"{text} for hdsmlm predict with {self.trial.model}; fits add")
             )
         rows += self._gap_rows()
         rows += [f"cannot be told: {text}" for text in found.unknown]
@@ -163,6 +167,11 @@ class DoctorReport:
         rows += [f"WARNING: {text}" for text in self.warnings]
         if self.camera_file is not None:
             rows.append(_row("written", str(self.camera_file)))
+        elif found.config is None:
+            rows.append(
+                "no camera.yaml can be written from this movie; give hdsmlm localize a --camera "
+                "preset or a file of your own"
+            )
         return "\n".join(rows) + "\n"
 
     def _gap_rows(self) -> list[str]:
@@ -208,6 +217,11 @@ def examine_movie(job: DoctorJob, listener: Listener = silent) -> DoctorReport:
         raise ConfigError(
             f"--out {job.out}: a folder was wanted, into which {CAMERA_FILE} is written; "
             f"give {job.out.parent}"
+        )
+    if job.out is not None and (job.out / CAMERA_FILE).exists() and not job.overwrite:
+        raise OutputError(
+            f"{job.out / CAMERA_FILE} exists, perhaps with corrections of yours; choose another "
+            "folder, leave out --out, or give --overwrite"
         )
     maps = None if job.calibration is None else read_camera_maps(job.calibration)
     bundle = None if job.model is None else load_bundle(job.model)

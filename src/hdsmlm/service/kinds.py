@@ -99,6 +99,7 @@ def doctor(task: Task) -> dict[str, Any]:
         options.get("kind", "auto"),
         model=task.job.model,
         allow_truncated=options.get("allow_truncated", False),
+        overwrite=True,
     )
     report = examine_movie(job, task.hear)
     text = report.to_text().replace(f"{task.results}/", "")
