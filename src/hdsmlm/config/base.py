@@ -126,18 +126,36 @@ def _explain(cls: type[Section], problem: dict[str, Any]) -> str:
         best = nearest(str(problem["loc"][-1]), known)
         hint = f"did you mean '{best}'?" if best else f"known keys: {', '.join(sorted(known))}"
         return f"unknown key '{where}'; {hint}"
+    if problem["type"] == "missing":
+        return f"'{where}' is missing"
+    if problem["type"] == "union_tag_not_found":
+        return f"'{where}.kind' is missing; one of {', '.join(_tags(cls, problem['loc']))}"
+    if problem["type"] == "union_tag_invalid":
+        tags = _tags(cls, problem["loc"])
+        tag = str(problem["ctx"]["tag"])
+        best = nearest(tag, tags)
+        hint = f"did you mean '{best}'? " if best else ""
+        return f"'{where}.kind': there is no '{tag}'; {hint}known are {', '.join(tags)}"
+    if problem["type"] in ("model_attributes_type", "model_type"):
+        return f"'{where}': a section with keys of its own was wanted"
     got = problem.get("input")
-    shown = (
-        f", got {got!r}"
-        if not isinstance(got, (dict, list)) and problem["type"] != "missing"
-        else ""
-    )
+    shown = f", got {got!r}" if not isinstance(got, (dict, list)) else ""
     message = str(problem["msg"]).removeprefix("Value error, ")
     return f"'{where}': {message}{shown}" if where else message
 
 
 def _known_keys(cls: Any, loc: tuple[int | str, ...]) -> list[str]:
     """Return the field names of the section reached from ``cls`` along ``loc``."""
+    return sorted({name for option in _options(cls, loc) for name in option.model_fields})
+
+
+def _tags(cls: Any, loc: tuple[int | str, ...]) -> list[str]:
+    """Return the values that ``kind`` can have in the section reached along ``loc``."""
+    return [tag for option in _options(cls, loc) if (tag := _tag(option)) is not None]
+
+
+def _options(cls: Any, loc: tuple[int | str, ...]) -> list[Any]:
+    """Return the sections that can be reached from ``cls`` along ``loc``."""
     options = [cls]
     for part in loc:
         following: list[Any] = []
@@ -147,7 +165,7 @@ def _known_keys(cls: Any, loc: tuple[int | str, ...]) -> list[str]:
             elif _tag(option) == part:
                 following.append(option)  # the tag of a discriminated union is no key
         options = following or options
-    return sorted({name for option in options for name in option.model_fields})
+    return options
 
 
 def _section_types(annotation: Any) -> Iterator[type[Section]]:

@@ -243,7 +243,7 @@ class ZarrCountMapWriter(_Writer):
     def __init__(
         self, path: Path, shape: tuple[int, int, int, int], *, first_frame: int = 0
     ) -> None:
-        zarr = _zarr()
+        zarr = require_zarr()
         if path.exists() and not _is_zarr(path):
             raise OutputError(
                 f"{path}: something that is no zarr array is in the way; choose another name"
@@ -304,7 +304,7 @@ class CountMapFile:
         self.shape: tuple[int, int, int, int] = shape
 
     def _open_zarr(self) -> tuple[tuple[int, ...], np.dtype]:
-        zarr = _zarr()
+        zarr = require_zarr()
         with self._damage_explained():
             self._array = zarr.open_array(str(self.path), mode="r")
             self.first_frame = int(self._array.attrs.get(_FIRST_FRAME, 0))
@@ -402,7 +402,14 @@ def read_count_map(
         return file.read(start, file.shape[0] if stop is None else stop)
 
 
-def _zarr() -> Any:
+def require_zarr() -> Any:
+    """Return the library ``zarr``.
+
+    Raises
+    ------
+    MissingExtraError
+        Where it is not installed.
+    """
     try:
         return importlib.import_module("zarr")
     except ImportError as error:

@@ -34,7 +34,7 @@ from hdsmlm.inference.summary import (
     range_warnings,
 )
 from hdsmlm.inference.windows import plan_windows
-from hdsmlm.io.count_maps import open_count_map_writer, remove_count_map
+from hdsmlm.io.count_maps import open_count_map_writer, remove_count_map, require_zarr
 from hdsmlm.io.movies import open_movie
 from hdsmlm.io.tables import open_table_writer
 from hdsmlm.io.writing import atomic_path, output_folder, writing
@@ -163,6 +163,8 @@ class _Run:
         self.first, self.last = frame_range(reader, bundle, config)
         self.decoding: DecodingConfig = config.decoding or bundle.manifest.decoding
         self.with_map = config.count_map != "none"
+        if config.count_map == "zarr":
+            require_zarr()
         self.chunk_frames = chunk_frames_for(reader.info, config, first_channels(bundle.manifest))
         self.windows = plan_windows(
             self.first,
