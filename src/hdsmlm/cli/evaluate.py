@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -106,6 +107,13 @@ def print_scores(console: Console, evaluation: Evaluation) -> None:
             f"{row.efficiency:.1f}",
         )
     console.print(table)
+    depth = next((r for r in evaluation.detection.rows if math.isfinite(r.axial_rmse_nm)), None)
+    if depth is not None:
+        console.print(
+            f"along z, {depth.title}: RMSE {depth.axial_rmse_nm:.1f} nm, "
+            f"efficiency {depth.efficiency_axial:.1f}",
+            highlight=False,
+        )
     source, counts = main_counts(evaluation)
     console.print(
         f"{evaluation.density_per_um2:.3g} emitters/µm² and frame; "
