@@ -141,6 +141,34 @@ def test_a_map_of_a_range_of_frames_is_compared_with_these_frames(tables, tmp_pa
     assert any("begins with frame 6" in note for note in results["range"].evaluation.notes)
 
 
+def test_a_range_of_frames_scores_as_tables_that_were_cut(tables, tmp_path):
+    asked = evaluate_tables(
+        sources(tables, movie=tables["movie.tif"], frames=(3, 7)), tmp_path / "a"
+    )
+    for name in ("truth.csv", "found.csv"):
+        rewrite(
+            tables[name],
+            lambda table: table.select((table["frame"] >= 3) & (table["frame"] < 7)).with_columns(
+                frame=table["frame"][(table["frame"] >= 3) & (table["frame"] < 7)] - 3
+            ),
+        )
+    tifffile.imwrite(
+        tables["movie.tif"], tifffile.imread(tables["movie.tif"])[3:7], photometric="minisblack"
+    )
+    cut = evaluate_tables(
+        sources(tables, movie=tables["movie.tif"], truth_first_frame=1, predicted_first_frame=1),
+        tmp_path / "b",
+    )
+    assert flat_scores(asked.evaluation) == flat_scores(cut.evaluation)
+    assert any("frames 3 to 6" in note for note in asked.evaluation.notes)
+
+
+@pytest.mark.parametrize("frames", [(5, 5), (40, None), (-1, 3)])
+def test_a_range_without_frames_is_refused(tables, tmp_path, frames):
+    with pytest.raises(ConfigError, match="there are frames 0 to 11 only"):
+        evaluate_tables(sources(tables, frames=frames), tmp_path / "out")
+
+
 def test_predictions_before_the_count_map_are_refused(tables, tmp_path):
     with open_count_map_writer(tables["map.tif"], 7, *SHAPE[1:], first_frame=5) as writer:
         writer.append(np.full((7, 4, *SHAPE[1:]), 0.25, np.float32))

@@ -58,15 +58,21 @@ def command(
         int | None,
         typer.Option("--truth-first-frame", help="The same for the table of true emitters."),
     ] = None,
+    frames: Annotated[
+        str | None,
+        typer.Option(help="Score only frames first:last, from 0, the last not included."),
+    ] = None,
 ) -> None:
     """Score predicted emitters against the truth, with the score of chance beside each."""
     from rich.console import Console
 
+    from hdsmlm.cli.predict import frame_range
     from hdsmlm.cli.ranges import parse_size
     from hdsmlm.config.base import load_section
     from hdsmlm.config.evaluation import EvaluationConfig
     from hdsmlm.pipelines.evaluate import EvaluationSources, evaluate_tables
 
+    asked = frame_range(frames)
     sources = EvaluationSources(
         truth=truth,
         predicted=predicted,
@@ -76,6 +82,7 @@ def command(
         count_map=count_map,
         truth_first_frame=truth_first_frame,
         predicted_first_frame=first_frame,
+        frames=(asked["first_frame"], asked.get("last_frame")) if asked else None,
     )
     section = load_section(EvaluationConfig, config) if config else EvaluationConfig()
     result = evaluate_tables(sources, out, section)

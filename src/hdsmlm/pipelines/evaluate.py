@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hdsmlm.config.evaluation import EvaluationConfig
-from hdsmlm.errors import MovieError, TableError
+from hdsmlm.errors import ConfigError, MovieError, TableError
 from hdsmlm.evaluation.matching import Field
 from hdsmlm.evaluation.overlay import draw_overlay, scored_marks
 from hdsmlm.evaluation.plausibility import (
@@ -52,6 +52,8 @@ class EvaluationSources:
         For the scores of the expected counts and the calibration.
     truth_first_frame, predicted_first_frame : int, optional
         Number of the first frame in the files; default 1, or 0 when a row lies in frame 0.
+    frames : tuple, optional
+        Frames that are scored: the first, from 0, and the one after the last (None: to the end).
     """
 
     truth: Path
@@ -62,6 +64,7 @@ class EvaluationSources:
     count_map: Path | None = None
     truth_first_frame: int | None = None
     predicted_first_frame: int | None = None
+    frames: tuple[int, int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,17 @@ def evaluate_tables(
             first_frame=sources.predicted_first_frame,
         )
         require_rows(truth, f"truth {sources.truth.name}")
-        first = count_map.first_frame if count_map else 0
-        truth, predicted, begin = _from_frame(first, truth, predicted)
+        if sources.frames is not None:
+            first, stop = _asked_frames(sources, truth, movie)
+            truth, predicted = (_only(table, first, stop) for table in (truth, predicted))
+            require_rows(truth, f"truth {sources.truth.name} in frames {first} to {stop - 1}")
+            begin: tuple[str, ...] = (f"Scores are of frames {first} to {stop - 1}, from 0.",)
+        else:
+            first = count_map.first_frame if count_map else 0
+            truth, predicted, begin = _from_frame(first, truth, predicted)
         field, more = _field(sources, truth, predicted, movie, count_map, pixel_size_nm)
+        if sources.frames is not None:
+            field = replace(field, n_frames=stop - first)
         require_inside(truth, f"truth {sources.truth.name}", field)
         require_inside(predicted, f"prediction {sources.predicted.name}", field)
         require_common_frames(truth, predicted)
@@ -238,6 +249,25 @@ def _field(
 
 def _largest(table: Emitters, name: str) -> float:
     return float(table[name].max(initial=-1))
+
+
+def _asked_frames(
+    sources: EvaluationSources, truth: Emitters, movie: MovieReader | None
+) -> tuple[int, int]:
+    """Return the first frame to be scored and the one after the last."""
+    if sources.count_map is not None:
+        raise ConfigError("--frames: a count map has frames of its own; leave one of them out")
+    first, last = sources.frames or (0, None)
+    end = movie.info.n_frames if movie else int(_largest(truth, "frame")) + 1
+    stop = end if last is None else min(last, end)
+    if not 0 <= first < stop:
+        raise ConfigError(f"--frames {first}:{last or ''}: there are frames 0 to {end - 1} only")
+    return first, stop
+
+
+def _only(table: Emitters, first: int, stop: int) -> Emitters:
+    inside = (table["frame"] >= first) & (table["frame"] < stop)
+    return _moved(table.select(inside), -first)
 
 
 def _from_frame(
