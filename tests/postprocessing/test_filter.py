@@ -62,6 +62,7 @@ def test_conditions_agree_with_numpy(low: float, high: float) -> None:
         ("photon > 3", "did you mean 'photons'?"),
         ("flags & NEAR_BODER == 0", "did you mean 'NEAR_BORDER'?"),
         ("x > 3", "did you mean 'x_nm'?"),
+        ("intensity > 3", "did you mean 'photons'?"),
         ("snr > 3", "the table has no column 'snr'"),
         ("photons", "not a condition"),
         ("photons >", "condition on columns"),

@@ -30,6 +30,13 @@ FUNCTIONS: Mapping[str, Callable[[Any], Any]] = {
 }
 """Functions of one value."""
 
+THUNDERSTORM_NAMES = {
+    "intensity": "photons",
+    "offset": "background",
+    "uncertainty": "uncertainty_x_nm",
+}
+"""What ThunderSTORM's filters and csv headers call these columns."""
+
 
 def _differs(a: Any, b: Any) -> Any:
     """Return ``a != b``, false where either is NaN."""
@@ -164,7 +171,8 @@ class _Evaluation:
             raise self._error(
                 f"the table has no column '{name}'; it has {', '.join(self._emitters.names)}"
             )
-        best = f"{name}_nm" if f"{name}_nm" in known else nearest(name, known)
+        own = THUNDERSTORM_NAMES.get(name, f"{name}_nm")
+        best = own if own in known else nearest(name, known)
         hint = f"did you mean '{best}'?" if best else f"known: {', '.join(known)}"
         raise self._error(f"there is no column '{name}'; {hint}")
 
