@@ -158,7 +158,9 @@ class DoctorReport:
             seconds = self.trial.seconds_per_frame * info.n_frames
             text = f"{seconds:.2g} s" if seconds < 100 else f"{seconds / 60:.2g} min"
             rows.append(
-                _row("run time", f"{text} for hdsmlm predict with {self.trial.model}; fits add")
+                _row(
+                    "run time", f"{text} for hdsmlm predict with {self.trial.model}, without a fit"
+                )
             )
         rows += self._gap_rows()
         rows += [f"cannot be told: {text}" for text in found.unknown]
